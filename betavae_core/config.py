@@ -1,0 +1,196 @@
+"""The settings of a run: one frozen dataclass, validated once, written to and read from TOML.
+
+A setting left at None is chosen by `resolve`, when the data is known. A resolved configuration
+says everything that a run's numbers depend on, so `config.toml` alone repeats the run.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from importlib import resources
+from math import ceil, isfinite, prod
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from betavae_core.architectures import ARCHITECTURES, Shape, default_name
+from betavae_core.errors import UsageError
+
+DEFAULT_STEPS = {"cpu": 2_000, "cuda": 30_000}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every setting of a training run; the command line's options bear the same names.
+
+    Raises UsageError when a value breaks its invariant.
+    """
+
+    data: str = "shapes2d"
+    objective: str = "beta"
+    beta: float | None = None  # 4 unless beta_norm is given
+    beta_norm: float | None = None  # β M / N: M latents, N values an image
+    gamma: float = 1000.0
+    capacity_max: float = 25.0
+    capacity_steps: int | None = None  # the whole run
+    arch: str | None = None  # by the size of the images
+    hidden: tuple[int, ...] = (512, 256)
+    latent_dim: int = 10
+    likelihood: str = "bernoulli"
+    sigma: float = 0.1
+    steps: int | None = None  # by the device, or from epochs
+    epochs: float | None = None
+    batch_size: int = 64
+    lr: float = 1e-3
+    optimizer: str = "adam"
+    precision: str = "auto"
+    device: str = "auto"
+    backend: str = "auto"
+    seed: int = 0
+    log_every: int = 50
+    checkpoint_every: int = 1_000
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        for name, invariants in _INVARIANTS.items():
+            value = getattr(self, name)
+            if value is None and name in _OPTIONAL:
+                continue
+            for holds, invariant in invariants:
+                if not holds(value):
+                    raise UsageError(f"{flag(name)} must be {invariant}, got {value!r}")
+        for one, other in _EITHER[::2]:
+            if getattr(self, one) is not None and getattr(self, other) is not None:
+                raise UsageError(f"give {flag(one)} or {flag(other)}, not both")
+
+    def resolve(self, image_shape: Shape, images: int, device: str, precision: str) -> Config:
+        """The same settings with nothing left open, for `images` training images (C, H, W)."""
+        ratio = self.latent_dim / prod(image_shape)
+        beta = self.beta if self.beta is not None else 4.0
+        if self.beta_norm is not None:
+            beta = self.beta_norm / ratio
+        steps = self.steps or DEFAULT_STEPS[device]
+        if self.epochs is not None:
+            steps = ceil(self.epochs * images / self.batch_size)
+        return replace(
+            self,
+            beta=beta,
+            beta_norm=None,
+            arch=self.arch or default_name(image_shape),
+            steps=steps,
+            epochs=None,
+            capacity_steps=self.capacity_steps or steps,
+            device=device,
+            precision=precision,
+        )
+
+    def beta_norm_of(self, image_shape: Shape) -> float:
+        """β M / N of a resolved configuration (Higgins et al. 2017, section 4.2)."""
+        return (self.beta or 0.0) * self.latent_dim / prod(image_shape)
+
+    def updated(self, settings: Mapping[str, Any]) -> Config:
+        """These settings with some replaced; β and β_norm, steps and epochs replace each other."""
+        open_again = [b for a, b in _EITHER if a in settings and b not in settings]
+        return replace(self, **{**dict.fromkeys(open_again), **settings})
+
+    def differences(self, other: Config) -> dict[str, tuple[Any, Any]]:
+        """The settings in which another configuration differs: name -> (this one's, the other's)."""
+        pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+    def write_toml(self) -> str:
+        """The settings as TOML, without those left open."""
+        settings = {k: v for k, v in asdict(self).items() if v is not None}
+        return tomli_w.dumps(settings | {"hidden": list(self.hidden)})
+
+
+def flag(name: str) -> str:
+    """How a setting is spelled on the command line."""
+    return "--" + name.replace("_", "-") if name != "data" else "DATA"
+
+
+def read_toml(text: str, source: str) -> dict[str, Any]:
+    """The settings in a TOML text; `source` names it in errors."""
+    try:
+        settings = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{source} is not valid TOML: {error}") from None
+    return checked_names(settings, source)
+
+
+def checked_names(settings: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The settings, when each is one that exists."""
+    known = [f.name for f in fields(Config)]
+    for name in settings:
+        if name not in known:
+            raise UsageError(f"{source}: unknown setting {name!r}; there are {', '.join(known)}")
+    return dict(settings)
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """The settings in the file of `--config`."""
+    try:
+        return read_toml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--config must be a readable TOML file, got {path}: {error}") from None
+
+
+def read_preset(name: str) -> dict[str, Any]:
+    """The settings of a published experiment, by the name of its file in `presets/`."""
+    folder = resources.files("betavae_core") / "presets"
+    names = sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir())
+    if name not in names:
+        raise UsageError(f"--preset must be one of {', '.join(names)}, got {name!r}")
+    return read_toml((folder / f"{name}.toml").read_text(encoding="utf-8"), f"preset {name}")
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return (_is_int(value) or isinstance(value, float)) and isfinite(value)
+
+
+def _one_of(*names: str) -> tuple[Callable[[Any], bool], str]:
+    return lambda value: value in names, f"one of {', '.join(names)}"
+
+
+_WHOLE = (_is_int, "a whole number")
+_FINITE = (_is_number, "a finite number")
+_COUNT = (lambda value: value >= 1, ">= 1")
+_NOT_NEGATIVE = (lambda value: value >= 0, ">= 0")
+_POSITIVE = (lambda value: value > 0, "> 0")
+_WIDTHS = (lambda value: all(_is_int(w) and w >= 1 for w in value), "widths >= 1")
+_TEXT = (lambda value: isinstance(value, str) and value != "", "a data set's name or a path")
+
+_EITHER = (("beta_norm", "beta"), ("beta", "beta_norm"), ("epochs", "steps"), ("steps", "epochs"))
+_OPTIONAL = {"beta", "beta_norm", "capacity_steps", "arch", "steps", "epochs"}
+_INVARIANTS: dict[str, tuple[tuple[Callable[[Any], bool], str], ...]] = {
+    "data": (_TEXT,),
+    "objective": (_one_of("beta", "capacity", "custom"),),
+    "beta": (_FINITE, _NOT_NEGATIVE),
+    "beta_norm": (_FINITE, _NOT_NEGATIVE),
+    "gamma": (_FINITE, _NOT_NEGATIVE),
+    "capacity_max": (_FINITE, _NOT_NEGATIVE),
+    "capacity_steps": (_WHOLE, _COUNT),
+    "arch": (_one_of(*ARCHITECTURES, "custom"),),
+    "hidden": (_WIDTHS,),
+    "latent_dim": (_WHOLE, _COUNT),
+    "likelihood": (_one_of("bernoulli", "gaussian"),),
+    "sigma": (_FINITE, _POSITIVE),
+    "steps": (_WHOLE, _COUNT),
+    "epochs": (_FINITE, _POSITIVE),
+    "batch_size": (_WHOLE, _COUNT),
+    "lr": (_FINITE, _POSITIVE),
+    "optimizer": (_one_of("adam", "adagrad"),),
+    "precision": (_one_of("auto", "fp32", "bf16"),),
+    "device": (_one_of("auto", "cpu", "cuda"),),
+    "backend": (_one_of("auto", "torch", "triton"),),
+    "seed": (_WHOLE, _NOT_NEGATIVE, (lambda value: value < 2**63, "< 2^63")),
+    "log_every": (_WHOLE, _COUNT),
+    "checkpoint_every": (_WHOLE, _COUNT),
+}

@@ -1,0 +1,83 @@
+"""Where images come from. A source is a name, a path or an array; all become one `Dataset`.
+
+`load("shapes2d")` draws, `load("digits")` takes from scikit-learn, `load(path)` reads IDX, .npy,
+.npz or a folder of IDX files, `from_array(images)` takes what is in memory. A new source is a
+file in this room, with `ENTRIES`, and its line below. Importing the room imports no torch.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import TypeVar
+
+from betavae_core.data.arrays import from_array
+from betavae_core.data.dataset import Dataset
+from betavae_core.data.files import reading
+from betavae_core.data.sources import Format, Source
+from betavae_core.errors import DataError
+
+__all__ = ["DataError", "Dataset", "Format", "Source", "from_array", "load", "sources"]
+
+# The first format that takes a path reads it; idx looks into files and comes last.
+_FILES = (
+    "shapes2d",
+    "digits",
+    "npy",
+    "idx",
+)
+
+Entry = TypeVar("Entry", Source, Format)
+
+
+def load(source: str | os.PathLike[str]) -> Dataset:
+    """The data set that `source` names: a name in `sources()`, else a path to a file or folder.
+
+    A name wins over a file of the same name in the working folder; write ./NAME for the file.
+    Raises DataError, in one line, for an unknown name and for a path that cannot be read.
+    """
+    text = os.fspath(source)
+    for named in sources():
+        if named.name == text:
+            return named.load()
+    path = Path(os.path.expanduser(text))
+    with reading(path, "check the path"):
+        found = bool(text) and path.exists()
+    return _read(path) if found else _refuse(text)
+
+
+def sources() -> list[Source]:
+    """The data sets that have a name."""
+    return _entries(Source)
+
+
+def _read(path: Path) -> Dataset:
+    """The data set at `path`, by the first format that takes it."""
+    with reading(path, "check that it may be read"):
+        reader = next((known for known in _entries(Format) if known.accepts(path)), None)
+        if reader is None:
+            raise DataError(_unreadable(path))
+    return reader.read(path)
+
+
+def _unreadable(path: Path) -> str:
+    readable = "; ".join(known.reads for known in _entries(Format))
+    if path.is_dir():
+        if not any(path.iterdir()):
+            return "is an empty folder; name a folder or file with images"
+        return f"is a folder that holds no images; looked for: {readable}"
+    return f"is of no kind that can be read; these can: {readable}"
+
+
+def _refuse(text: str) -> Dataset:
+    names = ", ".join(source.name for source in sources())
+    raise DataError(
+        f"no data set is named {text!r}, nor is it the path of a file or folder; "
+        f"known names: {names}"
+    )
+
+
+def _entries(kind: type[Entry]) -> list[Entry]:
+    modules = (import_module(f"{__name__}.{file}") for file in _FILES)
+    return [entry for module in modules for entry in module.ENTRIES if isinstance(entry, kind)]

@@ -1,0 +1,217 @@
+"""The production model: an encoder, a decoder, and the ops between them.
+
+`forward` is the training pass: uint8 images in, the terms of the ELBO out. `encode` and `decode`
+are for users: deterministic, arrays in and arrays out, tensors in and tensors out.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from betavae_core.architectures import Architecture, Layer, Shape
+from betavae_core.objectives import Posterior
+from betavae_core.ops import bernoulli_nll, gaussian_nll, philox, reparam_kl
+
+_ENCODE_BATCH = 1024
+
+
+class Terms(NamedTuple):
+    """What a training pass gives: the terms of the negative ELBO, and where they came from."""
+
+    recon_nll: Tensor  # scalar: nats, sum over pixels, mean over the batch
+    posterior: Posterior
+    logits: Tensor  # (B, C, H, W)
+
+
+class BetaVAE(nn.Module):
+    """A variational autoencoder with a diagonal Gaussian posterior and a unit Gaussian prior.
+
+    Args:
+        encoder: any module from images (B, C, H, W) in [0, 1] to (B, 2 latent_dim): the means,
+            then the log-variances.
+        decoder: any module from codes (B, latent_dim) to logits that reshape to (B, C, H, W).
+        image_shape: (C, H, W).
+        levels: the value that a uint8 image is divided by; 1 for 0/1 images, 255 for bytes.
+        likelihood: `bernoulli` or `gaussian` (then with the fixed standard deviation `sigma`).
+        backend: of the ops: `auto`, `torch` or `triton`.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        *,
+        latent_dim: int,
+        image_shape: Shape,
+        levels: int = 255,
+        likelihood: str = "bernoulli",
+        sigma: float = 0.1,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+        self.latent_dim, self.image_shape, self.levels = latent_dim, image_shape, levels
+        self.likelihood, self.sigma, self.backend = likelihood, sigma, backend
+
+    def forward(self, x: Tensor, **noise: Any) -> Terms:
+        """The terms of the negative ELBO of `x` (B, C, H, W), uint8 or floats in [0, 1].
+
+        `noise` goes to `reparam_kl`: key= (and first_sample=, stream=) or eps=.
+        """
+        mu, logvar = self.encoder(self.normalise(x)).chunk(2, dim=1)
+        z, kl_per_sample, kl_per_latent = reparam_kl(mu, logvar, backend=self.backend, **noise)
+        logits = self.logits(z)
+        posterior = Posterior(mu, logvar, z, kl_per_sample, kl_per_latent)
+        return Terms(self.nll(logits, x).sum() / max(len(x), 1), posterior, logits)
+
+    def nll(self, logits: Tensor, x: Tensor) -> Tensor:
+        """-ln p(x | z) in nats, (B,), summed over pixels."""
+        levels = 1 if x.is_floating_point() else self.levels
+        if self.likelihood == "bernoulli":
+            return bernoulli_nll(logits, x, levels, backend=self.backend)
+        return gaussian_nll(logits, x, levels, self.sigma, backend=self.backend)
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """Images as the encoder sees them: floats in [0, 1] in the dtype of the weights."""
+        dtype = next((p.dtype for p in self.parameters()), torch.float32)
+        return x.to(dtype) if x.is_floating_point() else x.to(dtype) / self.levels
+
+    def logits(self, z: Tensor) -> Tensor:
+        """The decoder's output for codes (B, D), as (B, C, H, W)."""
+        return self.decoder(z).reshape(len(z), *self.image_shape)
+
+    @overload
+    def encode(self, images: Tensor) -> Posterior: ...
+    @overload
+    def encode(self, images: NDArray[Any]) -> Any: ...
+    def encode(self, images: Tensor | NDArray[Any]) -> Any:
+        """The posterior's mean and log-variance of `images`, (N, D) each; nothing is sampled.
+
+        Args:
+            images: (N, H, W), (N, H, W, C) or (N, C, H, W), uint8 or floats in [0, 1]. A tensor
+                stays in the autograd graph and gives tensors; an array is encoded in batches
+                without gradients and gives arrays.
+
+        Raises:
+            ValueError: the images do not have the model's shape.
+        """
+        if isinstance(images, Tensor):
+            x = to_nchw(images, self.image_shape)
+            return Posterior(*self.encoder(self.normalise(x)).chunk(2, dim=1))
+        mu, logvar = self._in_batches(self.encode, images).chunk(2, dim=1)
+        return Posterior(mu.numpy(), logvar.numpy())  # type: ignore[arg-type]
+
+    @overload
+    def decode(self, z: Tensor) -> Tensor: ...
+    @overload
+    def decode(self, z: NDArray[Any]) -> NDArray[np.float32]: ...
+    def decode(self, z: Tensor | NDArray[Any]) -> Tensor | NDArray[np.float32]:
+        """The mean image of codes (N, D): probabilities or means in [0, 1].
+
+        A tensor gives a tensor (N, C, H, W); an array gives an array (N, H, W) or (N, H, W, C),
+        the layout of a data set's images.
+        """
+        if isinstance(z, Tensor):
+            return self.logits(z).sigmoid()
+        images = self._in_batches(self.decode, np.asarray(z, np.float32)).permute(0, 2, 3, 1)
+        return (images.squeeze(-1) if self.image_shape[0] == 1 else images).numpy()
+
+    @torch.no_grad()
+    def _in_batches(self, function: Any, array: NDArray[Any]) -> Tensor:
+        """`function` of an array, batch by batch on the model's device, in eval mode, on the CPU.
+
+        Posteriors come back as one tensor (N, 2D).
+        """
+        device = next((p.device for p in self.parameters()), torch.device("cpu"))
+        was_training = self.training
+        self.eval()
+        outputs = []
+        for start in range(0, max(len(array), 1), _ENCODE_BATCH):
+            batch = torch.from_numpy(np.ascontiguousarray(array[start : start + _ENCODE_BATCH]))
+            output = function(batch.to(device))
+            outputs.append(torch.cat(output[:2], 1) if isinstance(output, tuple) else output)
+        self.train(was_training)
+        return torch.cat([output.float().cpu() for output in outputs])
+
+
+def to_nchw(images: Tensor, image_shape: Shape) -> Tensor:
+    """Images of any accepted layout as (N, C, H, W).
+
+    Raises ValueError when they are not images of `image_shape` (C, H, W).
+    """
+    c, h, w = image_shape
+    shape = tuple(images.shape[1:])
+    if shape == (c, h, w):
+        return images
+    if shape == (h, w, c):
+        return images.permute(0, 3, 1, 2)
+    if shape == (h, w) and c == 1:
+        return images.unsqueeze(1)
+    raise ValueError(
+        f"images must be (N, {h}, {w}), (N, {h}, {w}, {c}) or (N, {c}, {h}, {w}) for this model, "
+        f"got {tuple(images.shape)}"
+    )
+
+
+_MODULES = {
+    "linear": nn.Linear,
+    "conv": nn.Conv2d,
+    "conv_transpose": nn.ConvTranspose2d,
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "flatten": nn.Flatten,
+}
+
+
+_LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+
+
+def sequential(specification: tuple[Layer, ...]) -> nn.Sequential:
+    """The modules of a specification, in order; see `betavae_core.architectures`."""
+    modules: list[nn.Module] = []
+    for name, *arguments in specification:
+        if name == "reshape":
+            modules.append(nn.Unflatten(1, arguments))  # type: ignore[arg-type]
+        else:
+            modules.append(_MODULES[str(name)](*arguments))
+    return nn.Sequential(*modules)
+
+
+def build(architecture: Architecture, *, seed: int = 0, **settings: Any) -> BetaVAE:
+    """The model of an architecture, with its weights drawn from `seed`."""
+    model = BetaVAE(sequential(architecture.encoder), sequential(architecture.decoder), **settings)
+    initialise(model, seed)
+    return model
+
+
+@torch.no_grad()
+def initialise(model: nn.Module, seed: int) -> None:
+    """Draw the weights of linear and (transposed) convolution layers, and set biases to zero.
+
+    Weights come from U(-b, b) with b = sqrt(3 / fan-in), variance 1 / fan-in (LeCun et al. 1998,
+    "Efficient BackProp", equation 16), where the fan-in of a transposed convolution is the number
+    of inputs that reach one output, c_in · (kernel / stride)². The draws come from the
+    initialisation stream of Philox, one step a layer: a model is a function of its seed alone.
+    """
+    layers = (m for m in model.modules() if isinstance(m, _LAYERS))
+    for ordinal, layer in enumerate(layers):
+        weight = layer.weight
+        rows, columns = torch.arange(len(weight)), weight[0].numel()
+        key = philox.make_key(seed, ordinal)
+        u = philox.uniform(key, rows, columns, philox.INITIALISATION)
+        weight.copy_(((2 * u - 1) * (3 / _fan_in(layer)) ** 0.5).reshape(weight.shape))
+        if layer.bias is not None:
+            layer.bias.zero_()
+
+
+def _fan_in(module: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> float:
+    """How many inputs reach one output of the layer."""
+    weight = module.weight
+    if isinstance(module, nn.ConvTranspose2d):
+        return weight[:, 0].numel() / (module.stride[0] * module.stride[1])
+    return weight[0].numel()

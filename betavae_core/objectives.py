@@ -1,0 +1,84 @@
+"""What is minimised: pure functions of (recon_nll, posterior, step).
+
+Everything is in nats and a mean over the batch, so β means the same whatever the likelihood, the
+data or the batch size. An objective of one's own is any callable with this signature.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import NamedTuple, Protocol, Self
+
+import torch
+from torch import Tensor
+
+from betavae_core.config import Config
+
+
+class Posterior(NamedTuple):
+    """q(z | x) of a batch: what the encoder says and, in training, what was drawn from it.
+
+    `mu`, `logvar` and `z` are (B, D); `kl_per_sample` (B,) is summed over latents and
+    `kl_per_latent` (D,) a mean over the batch, in nats. `encode` fills only the first two.
+    """
+
+    mu: Tensor
+    logvar: Tensor
+    z: Tensor | None = None
+    kl_per_sample: Tensor | None = None
+    kl_per_latent: Tensor | None = None
+
+    @property
+    def kl(self) -> Tensor:
+        """KL(q(z | x) ‖ p(z)) in nats: sum over latents, mean over the batch."""
+        if self.kl_per_latent is None:
+            raise ValueError("this posterior was encoded, not sampled: it carries no KL")
+        return self.kl_per_latent.sum()
+
+
+class Objective(Protocol):
+    def __call__(self, recon_nll: Tensor, posterior: Posterior, step: int) -> Tensor:
+        """The scalar to minimise, from the batch means of step `step` (counted from 0)."""
+        ...
+
+
+class FromConfig:
+    """An objective whose fields are settings of the same names."""
+
+    @classmethod
+    def from_config(cls, config: Config) -> Self:
+        """The objective with the numbers of a resolved configuration."""
+        return cls(**{f.name: getattr(config, f.name) for f in fields(cls)})  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Beta(FromConfig):
+    """recon_nll + β KL. β = 0 is an autoencoder, 1 the VAE (Higgins et al. 2017, equation 4)."""
+
+    beta: float
+
+    def __call__(self, recon_nll: Tensor, posterior: Posterior, step: int) -> Tensor:
+        return recon_nll + self.beta * posterior.kl
+
+
+@dataclass(frozen=True)
+class Capacity(FromConfig):
+    """recon_nll + γ |KL - C|, with C raised linearly (Burgess et al. 2018, equation 8).
+
+    C(step) = capacity_max · min(step / capacity_steps, 1), and |·| is taken of the batch mean: of
+    each sample it would also punish the spread of the KL between images.
+    """
+
+    gamma: float
+    capacity_max: float
+    capacity_steps: int
+
+    def capacity(self, step: int) -> float:
+        """C in nats at `step`."""
+        return self.capacity_max * min(step / self.capacity_steps, 1.0)
+
+    def __call__(self, recon_nll: Tensor, posterior: Posterior, step: int) -> Tensor:
+        return recon_nll + self.gamma * torch.abs(posterior.kl - self.capacity(step))
+
+
+OBJECTIVES: dict[str, type[Beta] | type[Capacity]] = {"beta": Beta, "capacity": Capacity}

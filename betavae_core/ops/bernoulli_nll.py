@@ -1,0 +1,49 @@
+"""The Bernoulli likelihood on logits, summed over pixels.
+
+    nll[b] = Σ_p  max(l, 0) - l t + ln(1 + exp(-|l|))        t = x / levels
+
+the cross-entropy of a pixel of value t in [0, 1] and probability sigmoid(l), stable for any logit.
+
+Source: Kingma, Welling 2014, appendix C.1; targets are grey values and not binarised, as in
+Higgins et al. 2017 and its successors.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from betavae_core.ops.pixelwise import PixelLikelihood, targets, wide
+
+
+def bernoulli_nll(logits: Tensor, x: Tensor, levels: int = 1, *, backend: str = "auto") -> Tensor:
+    """Negative log-likelihood in nats, (B,), of `x` under Bernoulli(sigmoid(logits)).
+
+    Args:
+        logits: (B, ...), any floating dtype.
+        x: the same shape: uint8 with `levels` grey levels (1 for 0/1 images, 255 for bytes), or
+            floating point in [0, 1] with levels = 1. It gets no gradient.
+        backend: `auto`, `torch` or `triton`.
+
+    Raises:
+        ValueError: the shapes differ.
+        UsageError: the backend asked for cannot run here.
+    """
+    return _op(logits, x, backend, levels)
+
+
+def forward_formula(logits: Tensor, x: Tensor, levels: int) -> Tensor:
+    """The op in plain PyTorch on (B, P)."""
+    logits = wide(logits)
+    t = targets(x, levels, logits)
+    return F.binary_cross_entropy_with_logits(logits, t, reduction="none").sum(1)
+
+
+def backward_formula(logits: Tensor, x: Tensor, levels: int, dnll: Tensor) -> Tensor:
+    """Its gradient: dlogits = dnll (sigmoid(l) - t)."""
+    probability = wide(logits).sigmoid()
+    gradient = dnll[:, None] * (probability - targets(x, levels, probability))
+    return gradient.to(logits.dtype).contiguous()
+
+
+_op = PixelLikelihood("bernoulli_nll", "int levels", forward_formula, backward_formula)

@@ -1,0 +1,181 @@
+"""Sample the posterior and measure its KL divergence from the prior, in one op.
+
+    σ = exp(logvar / 2)        z = μ + σ ε        kl[b, d] = (μ² + σ² - 1 - logvar) / 2
+
+Source: Kingma, Welling 2014, section 2.4 (the reparameterisation) and appendix B (the KL).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from betavae_core.errors import UsageError
+from betavae_core.ops import philox
+from betavae_core.ops.backend import uses_triton
+from betavae_core.ops.fused import FusedOp
+
+# exp(18 / 2) = 8103 times the largest normal, 5.77, is still a float16; exp(-30 / 2) = 3e-7.
+LOGVAR_MIN, LOGVAR_MAX = -30.0, 18.0
+
+
+class ReparamKL(NamedTuple):
+    """What `reparam_kl` returns."""
+
+    z: Tensor
+    kl_per_sample: Tensor
+    kl_per_latent: Tensor
+
+
+def reparam_kl(
+    mu: Tensor,
+    logvar: Tensor,
+    key: Tensor | None = None,
+    *,
+    eps: Tensor | None = None,
+    first_sample: int = 0,
+    stream: int = philox.NOISE,
+    backend: str = "auto",
+) -> ReparamKL:
+    """Sample z ~ N(μ, σ²) and give KL(N(μ, σ²) ‖ N(0, 1)) in nats, per sample and per latent.
+
+    Args:
+        mu, logvar: (B, D), the posterior's mean and log-variance. `logvar` is bounded to
+            [LOGVAR_MIN, LOGVAR_MAX] = [-30, 18], with gradient 0 outside; NaN stays NaN.
+        key: int64 tensor `[seed, step]` on their device, from which the noise is drawn.
+        eps: (B, D), the noise itself, instead of `key`; always runs on backend `torch`.
+        first_sample: the row that mu[0] has in the global batch.
+        stream: which of the Philox streams the noise comes from.
+        backend: `auto`, `torch` or `triton`.
+
+    Returns:
+        z (B, D) in the inputs' dtype; kl_per_sample (B,), summed over latents; kl_per_latent (D,),
+        mean over the batch (zero for an empty one). The KLs are float32, or float64 for float64.
+
+    Raises:
+        ValueError: shapes differ or are not (B, D), or not exactly one of key and eps is given.
+        UsageError: the backend asked for cannot run here.
+    """
+    if mu.shape != logvar.shape or mu.ndim != 2:
+        raise ValueError(
+            f"mu and logvar must both be (B, D), got {tuple(mu.shape)}, {tuple(logvar.shape)}"
+        )
+    dtype = torch.promote_types(mu.dtype, logvar.dtype)
+    mu, logvar = mu.to(dtype), logvar.to(dtype)
+    fused, noise = _noise(mu, key, eps, first_sample, stream, backend)
+    return ReparamKL(*_ReparamKL.apply(mu, logvar, noise, first_sample, stream, fused))
+
+
+def _noise(
+    mu: Tensor, key: Tensor | None, eps: Tensor | None, first_sample: int, stream: int, backend: str
+) -> tuple[bool, Tensor]:
+    """Whether the kernel runs, and its key; or the noise itself."""
+    if key is not None and eps is None:
+        if uses_triton(backend, mu):
+            return True, key
+        return False, _draw(mu, key, first_sample, stream)
+    if eps is None or key is not None:
+        raise ValueError("reparam_kl needs exactly one of key and eps")
+    if backend == "triton":
+        raise UsageError("backend 'triton' draws its own noise: give key, not eps")
+    return False, eps.to(_wide(mu).dtype)
+
+
+def _draw(mu: Tensor, key: Tensor, first_sample: int, stream: int) -> Tensor:
+    """The noise that the kernel would draw for `mu`, in the dtype of the computation."""
+    samples = torch.arange(first_sample, first_sample + len(mu), device=mu.device)
+    return philox.normal(key, samples, mu.shape[1], stream, _wide(mu).dtype)
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """The tensor in the dtype of the computation: float32, or float64 for float64."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def forward_formula(mu: Tensor, logvar: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The op in plain PyTorch."""
+    m, s = _wide(mu), _wide(logvar).clamp(LOGVAR_MIN, LOGVAR_MAX)
+    z = torch.addcmul(m, (0.5 * s).exp(), eps)
+    kl = 0.5 * torch.addcmul(s.expm1() - s, m, m)  # expm1: no cancellation near the prior
+    return z.to(mu.dtype).contiguous(), kl.sum(1), kl.sum(0) / max(len(mu), 1)
+
+
+def backward_formula(
+    mu: Tensor, logvar: Tensor, eps: Tensor, dz: Tensor, dkl_sample: Tensor, dkl_latent: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Its gradient, with w[b, d] = dkl_sample[b] + dkl_latent[d] / B:
+
+    dμ = dz + w μ        dlogvar = dz ε σ / 2 + w (σ² - 1) / 2, and 0 where logvar was bounded
+    """
+    m, v, g = _wide(mu), _wide(logvar), _wide(dz)
+    s = v.clamp(LOGVAR_MIN, LOGVAR_MAX)
+    w = dkl_sample[:, None] + dkl_latent / max(len(mu), 1)
+    dmu = torch.addcmul(g, w, m)
+    dlogvar = 0.5 * torch.addcmul(w * s.expm1(), g * eps, (0.5 * s).exp())
+    dlogvar = dlogvar.masked_fill((v < LOGVAR_MIN) | (v > LOGVAR_MAX), 0)
+    return dmu.to(mu.dtype).contiguous(), dlogvar.to(mu.dtype).contiguous()
+
+
+def _fake_forward(mu: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+    wide = torch.promote_types(mu.dtype, torch.float32)
+    rows, columns = mu.shape
+    return mu.new_empty(mu.shape), mu.new_empty(rows, dtype=wide), mu.new_empty(columns, dtype=wide)
+
+
+_forward = FusedOp(
+    "reparam_kl",
+    "reparam_kl_fwd",
+    "(Tensor mu, Tensor logvar, Tensor key, int first_sample, int stream)"
+    " -> (Tensor, Tensor, Tensor)",
+    lambda mu, logvar, *draw: forward_formula(mu, logvar, _draw(mu, *draw)),
+    _fake_forward,
+)
+_backward = FusedOp(
+    "reparam_kl",
+    "reparam_kl_bwd",
+    "(Tensor mu, Tensor logvar, Tensor key, int first_sample, int stream,"
+    " Tensor dz, Tensor dkl_sample, Tensor dkl_latent) -> (Tensor, Tensor)",
+    lambda mu, logvar, key, first_sample, stream, *upstream: backward_formula(
+        mu, logvar, _draw(mu, key, first_sample, stream), *upstream
+    ),
+    lambda mu, *_: (mu.new_empty(mu.shape), mu.new_empty(mu.shape)),
+)
+
+
+class _ReparamKL(torch.autograd.Function):
+    """The gradient. `noise` is the key of a fused op and eps itself otherwise."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        mu: Tensor, logvar: Tensor, noise: Tensor, first_sample: int, stream: int, fused: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        if fused:
+            return _forward(mu, logvar, noise, first_sample, stream)
+        return forward_formula(mu, logvar, noise)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        mu, logvar, noise, *ctx.draw = inputs
+        ctx.save_for_backward(mu, logvar, noise)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        mu, logvar, noise = ctx.saved_tensors
+        first_sample, stream, fused = ctx.draw
+        if fused:
+            dmu, dlogvar = _backward(mu, logvar, noise, first_sample, stream, *upstream)
+        else:
+            dmu, dlogvar = backward_formula(mu, logvar, noise, *upstream)
+        return dmu, dlogvar, None, None, None, None
+
+
+def _op_backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+    """The gradient of the registered op itself, for those who call it as torch.ops.betavae."""
+    return *_backward.op(*ctx.saved_tensors, *ctx.draw, *upstream), None, None, None
+
+
+_forward.op.register_autograd(_op_backward, setup_context=_ReparamKL.setup_context)

@@ -1,0 +1,78 @@
+"""Files that are whole or absent: atomic writes, and weights that know their own digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from betavae_core.errors import DataError
+
+PARTIAL = ".{}.partial"  # the name of a file that is still being written
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Replace `path` by `content` so that a reader, or a crash, sees the old file or the new."""
+    temporary = path.with_name(PARTIAL.format(path.name))
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def serialise(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:
+    """A safetensors file; `facts` in one metadata key, for with two its bytes would vary."""
+    metadata = {"betavae": json.dumps(facts, sort_keys=True)}
+    contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    return safetensors.torch.save(contiguous, metadata)
+
+
+def read_weights(path: Path, sha256: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and facts of a safetensors file that `serialise` made.
+
+    Raises DataError when it is missing, or its bytes are not those that were written.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise DataError(
+            f"{path} is damaged: its SHA-256 is not the recorded one; restore it from a backup"
+        )
+    try:
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        return safetensors.torch.load(content), json.loads(header["__metadata__"]["betavae"])
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise DataError(f"{path} holds no weights of this library: {error}") from None
+
+
+def read_json(path: Path, keys: tuple[str, ...]) -> dict[str, Any] | None:
+    """The object in a JSON file with at least `keys`, or None where there is no such file."""
+    try:
+        content = json.loads(path.read_bytes())
+        if not all(key in content for key in keys):
+            raise ValueError(f"one of {', '.join(keys)} is missing")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path} is damaged: {error}") from None
+    return content

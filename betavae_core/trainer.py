@@ -1,0 +1,257 @@
+"""The step and the loop: what changes during training, how it is saved and taken back.
+
+Randomness has no state (see `feed`), so a checkpoint of the weights, the optimizer and the rows of
+the log not yet written is all that the next step depends on.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from betavae_core.config import Config
+from betavae_core.data.dataset import Dataset
+from betavae_core.data.resident import Resident
+from betavae_core.data.split import split
+from betavae_core.errors import UsageError
+from betavae_core.evaluation import report
+from betavae_core.feed import Feed
+from betavae_core.hardware import environment
+from betavae_core.model import BetaVAE
+from betavae_core.objectives import Objective
+from betavae_core.ops.backend import uses_triton
+from betavae_core.runs import RunDirectory, flatten_state, read_latest, restore_state
+
+Progress = Callable[[int, dict[str, Any]], None]
+
+_WARM_UP = 10  # steps that `images_per_s` leaves out
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message names the step, the cause and the remedy."""
+
+
+class Interrupted(Exception):  # noqa: N818 (it is not an error)
+    """The user stopped the run. Everything up to `step` is saved in `path`."""
+
+    def __init__(self, step: int, path: Path) -> None:
+        super().__init__(f"stopped at step {step}, saved in {path}")
+        self.step, self.path = step, path
+
+
+def make_optimizer(config: Config, model: torch.nn.Module) -> torch.optim.Optimizer:
+    """The optimizer that the settings name, in its fused form where PyTorch has one."""
+    if config.optimizer == "adam":
+        return torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
+    return torch.optim.Adagrad(model.parameters(), lr=config.lr, fused=config.device == "cpu")
+
+
+@contextmanager
+def interruptions() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C (or SIGTERM) has been pressed; a second one acts at once."""
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed.is_set  # only the main thread may handle signals
+        return
+    before: dict[int, Any] = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+
+    def press(number: int, frame: Any) -> None:
+        pressed.set()
+        signal.signal(number, before[number])
+
+    for number in before:
+        signal.signal(number, press)
+    try:
+        yield pressed.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Clock:
+    """The time a loop takes, and the images a second after its first steps."""
+
+    def __init__(self, step: int) -> None:
+        self._first, self._start = step, time.perf_counter()
+        self._warm: float | None = None
+
+    def seconds(self) -> float:
+        """Since the loop began."""
+        return time.perf_counter() - self._start
+
+    def tick(self, step: int) -> None:
+        """Called after each step."""
+        if step == self._first + _WARM_UP:
+            self._warm = self.seconds()
+
+    def images_per_s(self, step: int, batch_size: int) -> float | None:
+        """Over the steps after the first ten up to now; None when there were no more."""
+        steps = step - self._first - _WARM_UP
+        if self._warm is None or steps <= 0:
+            return None
+        return steps * batch_size / (self.seconds() - self._warm)
+
+
+class Trainer:
+    """A model in training, from step to step, and its checkpoints in `directory`."""
+
+    def __init__(
+        self,
+        model: BetaVAE,
+        objective: Objective,
+        dataset: Dataset,
+        config: Config,
+        directory: RunDirectory,
+        progress: Progress | None = None,
+    ) -> None:
+        self.config, self.directory, self.objective = config, directory, objective
+        self.progress = progress or (lambda step, row: None)
+        self.device = torch.device(config.device)
+        self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = make_optimizer(config, self.model)
+        self.images = Resident(dataset, self.device)
+        self.splits = dict(zip(("train", "test"), split(dataset), strict=True))
+        self.feed = self._feed()
+        self.clock = Clock(0)
+        self.step = 0
+        columns = 3 + config.latent_dim  # loss, recon_nll, kl, kl_per_latent
+        self.rows = torch.zeros(config.log_every, columns, device=self.device)
+        self.facts = {
+            "image_shape": list(dataset.image_shape),
+            "levels": dataset.levels,
+            "data": dataset.digest(),
+            "environment": environment(config.device),
+        }
+        self._restore()
+
+    def _feed(self) -> Feed:
+        fused = uses_triton(self.config.backend, torch.empty(0, device=self.device))
+        return Feed(
+            self.images,
+            torch.from_numpy(self.splits["train"]).to(self.device),
+            seed=self.config.seed,
+            batch_size=self.config.batch_size,
+            latent_dim=self.config.latent_dim,
+            fused=fused,
+        )
+
+    def advance(self) -> None:
+        """One optimizer step, and its row of the log."""
+        x, noise = self.feed.batch(self.step)
+        with torch.autocast(self.device.type, torch.bfloat16, self.config.precision == "bf16"):
+            terms = self.model(x, **noise)
+        posterior = terms.posterior
+        loss = self.objective(terms.recon_nll, posterior, self.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        scalars = torch.stack((loss, terms.recon_nll, posterior.kl))
+        row = torch.cat((scalars, posterior.kl_per_latent)).detach()
+        self.rows[self.step % len(self.rows)] = row
+        self.step += 1
+
+    def fit(self) -> None:
+        """Train to the last step; what is due is logged and saved on the way.
+
+        Raises TrainingError when the loss or a weight becomes non-finite, and Interrupted.
+        """
+        last, self.clock = self.config.steps or 0, Clock(self.step)
+        with interruptions() as stop:
+            while self.step < last:
+                self.advance()
+                self.clock.tick(self.step)
+                if self.step % self.config.log_every == 0:
+                    self._log()
+                if stop():
+                    self._checkpoint()
+                    raise Interrupted(self.step, self.directory.path)
+                if self.step % self.config.checkpoint_every == 0 and self.step < last:
+                    self._checkpoint()
+        self._checkpoint()  # before the last line of the log, which a longer run would not have
+        if self.step % self.config.log_every:
+            self._log()
+
+    def evaluate(self) -> dict[str, Any]:
+        """The report on both splits, as the model stands."""
+        model, step, seed = self.model, self.step, self.config.seed
+        return report(model, self.images, self.splits, self.objective, step=step, seed=seed)
+
+    def _log(self) -> None:
+        """Write the means over the steps since the last line."""
+        loss, recon_nll, kl, *kl_per_latent = self._recent().mean(0).tolist()
+        row = {
+            "step": self.step,
+            "loss": loss,
+            "recon_nll": recon_nll,
+            "kl": kl,
+            "neg_elbo": recon_nll + kl,
+            "kl_per_latent": kl_per_latent,
+        }
+        self.directory.append("metrics.jsonl", row)
+        timing = {"step": self.step, "seconds": self.clock.seconds()}
+        self.directory.append("timings.jsonl", timing)
+        self.progress(self.step, row)
+
+    def _recent(self) -> Tensor:
+        """The rows since the last line of the log, in float64. Raises when one is not finite."""
+        count = (self.step - 1) % len(self.rows) + 1
+        rows = self.rows[:count].double()
+        broken = (~rows.isfinite().all(1)).nonzero()
+        if len(broken):
+            loss, recon_nll, kl = rows[int(broken[0]), :3].tolist()
+            self._diverged(
+                self.step - count + int(broken[0]),
+                f"loss = {loss:g}, recon_nll = {recon_nll:g}, kl = {kl:g}",
+            )
+        return rows
+
+    def _checkpoint(self) -> None:
+        """Save everything that the next step depends on, if all of it is finite."""
+        self._recent()
+        for name, parameter in self.model.named_parameters():
+            if not parameter.isfinite().all():
+                self._diverged(self.step, f"the weights {name}")
+        tensors = flatten_state(self.model, self.optimizer) | {"rows": self.rows}
+        self.directory.save_checkpoint(self.step, tensors, self.facts)
+
+    def _diverged(self, step: int, what: str) -> None:
+        latest = read_latest(self.directory.path)
+        kept = f"the checkpoint of step {latest['step']}" if latest else "no checkpoint yet"
+        raise TrainingError(
+            f"training became non-finite at step {step}: {what}; kept: {kept}; "
+            f"lower --lr (now {self.config.lr:g}) or use --precision fp32"
+        )
+
+    def _restore(self) -> None:
+        """Take back the latest checkpoint of the directory, where there is one."""
+        found = self.directory.load_checkpoint()
+        if found is None:
+            return
+        self.step, tensors, facts = found
+        self._check_same(facts)
+        self.rows.copy_(tensors.pop("rows"))
+        restore_state(tensors, self.model, self.optimizer)
+
+    def _check_same(self, facts: dict[str, Any]) -> None:
+        """Other data is refused; another environment changes the last bits and is said."""
+        if facts["data"] != self.facts["data"]:
+            raise UsageError(
+                f"--resume needs the images that {self.directory.path} was trained on, and "
+                f"{self.config.data} holds others now; restore them or start a new run"
+            )
+        now, then = self.facts["environment"], facts["environment"]
+        if now != then:
+            warnings.warn(
+                f"resumed on {now}, begun on {then}: the result may differ in its last bits "
+                "from that of an unbroken run",
+                stacklevel=2,
+            )

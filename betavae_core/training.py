@@ -1,0 +1,143 @@
+"""`train`: settings and data in, a run on disk out."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from torch import nn
+
+from betavae_core import data
+from betavae_core.config import Config, flag
+from betavae_core.data.dataset import Dataset
+from betavae_core.data.split import split
+from betavae_core.errors import UsageError
+from betavae_core.gallery import draw_all
+from betavae_core.hardware import choose_device, choose_precision
+from betavae_core.objectives import OBJECTIVES, Objective
+from betavae_core.runs import (
+    Run,
+    RunDirectory,
+    load,
+    make_model,
+    next_directory,
+    read_config,
+    read_summary,
+)
+from betavae_core.trainer import Progress, Trainer
+
+
+def train(
+    config: Config | None = None,
+    *,
+    images: NDArray[Any] | Dataset | None = None,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    encoder: nn.Module | None = None,
+    decoder: nn.Module | None = None,
+    objective: Objective | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Train a β-VAE and keep it in a run directory.
+
+    Args:
+        config: the settings; those of the run in `out` when resuming, else the defaults.
+        images: train on these, (N, H, W), (N, H, W, C) or (N, C, H, W), not on `config.data`.
+        out: the run directory; runs/NAME-NUMBER when not given.
+        resume: go on with the run in `out`, bit for bit as if it had never stopped. A larger
+            number of steps extends a run; no other setting may differ.
+        encoder, decoder: modules of one's own, in place of a named architecture.
+        objective: a function of (recon_nll, posterior, step), in place of a named objective.
+        progress: called after each logged interval with the step and its row of metrics.jsonl.
+
+    Raises:
+        UsageError: a setting, the data or the folder cannot be used; nothing is written.
+        TrainingError: the loss or a weight became non-finite; the last checkpoint is kept.
+        Interrupted: Ctrl-C; everything is saved.
+    """
+    if resume and out is None:
+        raise UsageError("--resume needs --out, the folder of the run to go on with")
+    saved = read_config(Path(out)) if resume and out is not None else None
+    config = config or saved or Config()
+    dataset = load_images(images, config)
+    settings = _settle(config, dataset, encoder, objective)
+    path = Path(out) if out is not None else next_directory(dataset.name)
+    model = make_model(settings, dataset.image_shape, dataset.levels, encoder, decoder)
+    goal = objective or OBJECTIVES[settings.objective].from_config(settings)
+    directory = _occupy(path, settings, saved)
+    try:
+        if is_finished(path, settings):
+            return load(path, encoder=encoder, decoder=decoder)
+        trainer = Trainer(model, goal, dataset, settings, directory, progress)
+        trainer.fit()
+        return _finish(trainer, dataset)
+    finally:
+        directory.close()
+
+
+def is_finished(path: Path, config: Config) -> bool:
+    """Whether the run in `path` has its result."""
+    summary = read_summary(path)
+    return summary is not None and summary["steps"] == config.steps
+
+
+def _finish(trainer: Trainer, dataset: Dataset) -> Run:
+    """Evaluate the trained model, draw the figures, write the result."""
+    config, path = trainer.config, trainer.directory.path
+    rate = trainer.clock.images_per_s(trainer.step, config.batch_size)
+    summary = {
+        "run": str(path),
+        "data": config.data,
+        "steps": trainer.step,
+        "seconds": trainer.clock.seconds(),
+        "images_per_s": rate,
+        "device": config.device,
+        "precision": config.precision,
+        "objective": config.objective,
+        "beta": config.beta,
+        "beta_norm": config.beta_norm_of(dataset.image_shape),
+        **trainer.evaluate(),
+    }
+    run = Run(path, config, trainer.model.eval(), summary)
+    draw_all(run, dataset)
+    trainer.directory.finish(trainer.model.state_dict(), trainer.facts, summary)
+    return run
+
+
+def load_images(images: NDArray[Any] | Dataset | None, config: Config) -> Dataset:
+    """The data set of a run: what was passed, or what the settings name."""
+    if images is None:
+        return data.load(config.data)
+    return images if isinstance(images, Dataset) else data.from_array(images)
+
+
+def _settle(
+    config: Config, dataset: Dataset, encoder: nn.Module | None, objective: Objective | None
+) -> Config:
+    """The settings with nothing left open, and what is the user's own named as such."""
+    if encoder is not None:
+        config = replace(config, arch="custom")
+    if objective is not None:
+        config = replace(config, objective="custom")
+    device = choose_device(config.device)
+    precision = choose_precision(config.precision, device)
+    return config.resolve(dataset.image_shape, len(split(dataset)[0]), device, precision)
+
+
+def _occupy(path: Path, config: Config, saved: Config | None) -> RunDirectory:
+    """The run directory under its lock: a new one, or the one to go on with, longer perhaps."""
+    if saved is None:
+        return RunDirectory.create(path, config)
+    for name, (before, now) in saved.differences(config).items():
+        if name != "steps" or now < before:
+            raise UsageError(
+                f"--resume goes on with the settings of {path}, but {flag(name)} was {before!r} "
+                f"and is now {now!r}; leave it out, or start a new run in another --out"
+            )
+    directory = RunDirectory.open(path)
+    if config != saved:
+        directory.extend(config)
+    return directory

@@ -1,0 +1,95 @@
+"""What the tests of the kernels share: one tolerance, the layouts of a tensor, and the poison.
+
+The tolerance has one table and one rule. A kernel computes in float32 and rounds its result once
+to the dtype of the tensor, so a result may differ from the float64 oracle by
+
+    one rounding of the result            ROUNDING[dtype] · |exact| + SMALLEST[dtype]
+    STEPS float32 roundings of its terms  STEPS · 2^-24 · terms
+    the noise                             NORMAL_ERROR · |∂result/∂eps|
+
+where `terms` is the sum of the magnitudes that the formula adds up. STEPS is 64: an exponential
+is good to 4 roundings and its square to 9, which at |logvar| = 1, where the KL changes from a
+polynomial to a difference, is magnified by e/(e - 2) = 3.8 to 32; and the interpreter adds a
+block's 1024 rows one after another, where errors add up like √1024 = 32. (The GPU adds in a tree.)
+
+To bfloat16 the interpreter (not the GPU) truncates, and it garbles what is subnormal in float32:
+hence the whole unit 2^-7 where rounding to nearest would be 2^-8, and the least normal number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+STEPS = 64
+NORMAL_ERROR = 4e-6
+ROUNDING = {torch.float32: 2.0**-24, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-11}
+SMALLEST = {torch.float32: 2.0**-150, torch.bfloat16: 2.0**-126, torch.float16: 2.0**-25}
+DTYPES = tuple(ROUNDING)
+LAYOUTS = ("contiguous", "transposed", "sliced", "half", "rows expanded", "columns expanded")
+
+
+def assert_matches(
+    name: str, got: torch.Tensor, exact: ArrayLike, terms: ArrayLike, noise: ArrayLike = 0.0
+) -> None:
+    """Fails where `got` is further from `exact` than the rule above allows; NaN matches NaN."""
+    exact, value = np.asarray(exact, dtype=np.float64), wide(got)
+    assert value.shape == exact.shape, f"{name}: {value.shape} is not {exact.shape}"
+    finite = np.isfinite(exact)
+    np.testing.assert_array_equal(value[~finite], exact[~finite], err_msg=name)
+    arithmetic = STEPS * 2.0**-24 * np.asarray(terms) + NORMAL_ERROR * np.asarray(noise)
+    rounding = ROUNDING[got.dtype] * np.abs(exact[finite]) + SMALLEST[got.dtype]
+    bound = rounding + np.broadcast_to(arithmetic, exact.shape)[finite]
+    excess = np.abs(value[finite] - exact[finite]) / bound
+    assert (excess <= 1).all(), f"{name}: {excess.max():.3g} times the tolerance"
+
+
+def wide(tensor: torch.Tensor) -> NDArray[np.float64]:
+    """The tensor's values, exactly, as a float64 array."""
+    return tensor.detach().double().numpy()
+
+
+def laid_out(values: NDArray[np.float64], dtype: torch.dtype, layout: str) -> torch.Tensor:
+    """A tensor of `values` (B, N) in the layout asked for; what it skips in memory is NaN (or 99).
+
+    The expanded layouts repeat the first row or column, so their values differ from `values`.
+    """
+    B, N = values.shape
+    source = torch.from_numpy(values).to(dtype)
+    if "expanded" in layout and B and N:
+        return (source[:1] if layout.startswith("rows") else source[:, :1]).expand(B, N)
+    if layout == "transposed":
+        return source.t().contiguous().t()
+    if layout == "sliced":
+        return _within(source, (2 * B, 3 * N + 1), (slice(0, None, 2), slice(1, None, 3)))
+    if layout == "half":
+        return _within(source, (B, 2 * N), (slice(None), slice(N, None)))
+    return source
+
+
+def _within(source: torch.Tensor, shape: tuple[int, int], index: Any) -> torch.Tensor:
+    """A view of a larger tensor that holds `source` at `index`."""
+    larger = torch.full(
+        shape, float("nan") if source.is_floating_point() else 99, dtype=source.dtype
+    )
+    larger[index] = source
+    return larger[index]
+
+
+@contextmanager
+def poisoned_outputs() -> Iterator[None]:
+    """`torch.empty` gives NaN, so an element that a kernel does not write cannot pass for right."""
+    empty = torch.empty
+
+    def poisoned(*args: Any, **kwargs: Any) -> torch.Tensor:
+        return empty(*args, **kwargs).fill_(float("nan"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "empty", poisoned)
+        yield
