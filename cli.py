@@ -1,0 +1,262 @@
+"""The command line: one thin function a verb, which parses, calls the library, and prints.
+
+`python cli.py VERB` in a checkout and `betavae VERB` when installed are the same. With `--json` a
+verb prints one JSON object on stdout; progress, warnings and errors always go to stderr. The
+user's mistakes end in one line and exit code 2, failures in exit code 1.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+from typer import Argument, Option
+from typer.core import TyperGroup
+
+import betavae_core as bv
+from betavae_core import config as settings_file
+from betavae_core.errors import Interrupted, TrainingError, UsageError
+
+if TYPE_CHECKING:
+    from betavae_core.trainer import Progress
+
+
+class Verbs(TyperGroup):
+    """The errors that the library names, as one line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            self._fail(str(error), 2)
+        except Interrupted as stop:
+            command = f"{ctx.info_name} train --out {stop.path} --resume"
+            self._fail(f"stopped at step {stop.step}, all saved; go on with: {command}", 130)
+        except TrainingError as error:
+            self._fail(str(error), 1)
+
+    def _fail(self, message: str, code: int) -> None:
+        print(" ".join(message.split("\n")), file=sys.stderr)
+        raise typer.Exit(code)
+
+
+app = typer.Typer(
+    cls=Verbs, no_args_is_help=True, add_completion=False, help="Train and measure β-VAEs."
+)
+data_app = typer.Typer(no_args_is_help=True, help="What data there is, and what it looks like.")
+app.add_typer(data_app, name="data")
+
+Text: TypeAlias = str | None
+Number: TypeAlias = float | None
+Count: TypeAlias = int | None
+Json = Annotated[bool, Option("--json", help="Print one JSON object on stdout.")]
+Device = Annotated[Text, Option(help="auto, cpu or cuda.")]
+Out = Annotated[Path | None, Option(help="The folder to write to.")]
+Data = Annotated[str, Argument(help="A data set's name or a path.")]
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        print(f"betavae {bv.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """β-VAEs with an oracle: numbers that can be trusted."""
+
+
+@app.command()
+def train(
+    data: Annotated[Text, Argument(help="A data set's name or a path [default: shapes2d].")] = None,
+    preset: Annotated[Text, Option(help="A published experiment's settings.")] = None,
+    config: Annotated[Path | None, Option(help="Settings in a TOML file.")] = None,
+    objective: Annotated[Text, Option(help="beta or capacity.")] = None,
+    beta: Annotated[Number, Option(help="Weight of the KL: 0 autoencoder, 1 VAE.")] = None,
+    beta_norm: Annotated[Number, Option(help="β·M/N, instead of --beta.")] = None,
+    gamma: Annotated[Number, Option(help="Weight of |KL - C|.")] = None,
+    capacity_max: Annotated[Number, Option(help="C at the end, in nats.")] = None,
+    capacity_steps: Annotated[Count, Option(help="Steps over which C rises.")] = None,
+    arch: Annotated[Text, Option(help="higgins-mlp, higgins-conv, burgess-conv, mlp.")] = None,
+    hidden: Annotated[Text, Option(help="Widths of --arch mlp, as 512,256.")] = None,
+    latent_dim: Annotated[Count, Option(help="Number of latents.")] = None,
+    likelihood: Annotated[Text, Option(help="bernoulli or gaussian.")] = None,
+    sigma: Annotated[Number, Option(help="σ of the Gaussian likelihood.")] = None,
+    steps: Annotated[Count, Option(help="Optimizer steps.")] = None,
+    epochs: Annotated[Number, Option(help="Passes over the data, instead of --steps.")] = None,
+    batch_size: Annotated[Count, Option(help="Images a step.")] = None,
+    lr: Annotated[Number, Option(help="Learning rate.")] = None,
+    optimizer: Annotated[Text, Option(help="adam or adagrad.")] = None,
+    precision: Annotated[Text, Option(help="auto, fp32 or bf16.")] = None,
+    backend: Annotated[Text, Option(help="auto, torch or triton.")] = None,
+    device: Device = None,
+    seed: Annotated[Count, Option(help="Every random number follows from it.")] = None,
+    log_every: Annotated[Count, Option(help="Steps between lines of the log.")] = None,
+    checkpoint_every: Annotated[Count, Option(help="Steps between checkpoints.")] = None,
+    out: Out = None,
+    resume: Annotated[bool, Option("--resume", help="Go on with the run in --out.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a β-VAE on DATA: by default the 2D shapes of dSprites, drawn here."""
+    options = settings_file.given(locals())
+    settings = settings_file.gather(preset, config, options)
+    with progress_bar() as progress:
+        run = bv.train(settings, out=out, resume=resume, progress=progress)
+    assert run.summary is not None
+    report(run.summary, as_json, lambda: run_tables(run))
+
+
+@app.command()
+def plot(
+    run: Annotated[Path, Argument(help="The folder of a run.")],
+    kind: Annotated[str, Argument(help="reconstructions, traversals, kl or training.")],
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Draw one picture of a run; into its own figures/ unless --out says otherwise."""
+    from betavae_core.gallery import plot as draw
+
+    path = draw(run, kind, out)
+    report({"figure": str(path)}, as_json, lambda: [str(path)])
+
+
+@data_app.command("list")
+def data_list(as_json: Json = False) -> None:
+    """What data sets have a name."""
+    rows = [
+        {
+            "name": s.name,
+            "images": s.images,
+            "shape": list(s.shape),
+            "bytes": s.size,
+            "note": s.note,
+        }
+        for s in bv.data.sources()
+    ]
+    report({"sources": rows}, as_json, lambda: [table("Data sets", rows)])
+
+
+@data_app.command("inspect")
+def data_inspect(
+    data: Data,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """A contact sheet, the factors and the memory of a data set."""
+    from betavae_core.gallery import inspect
+
+    result, factors = inspect(data, out or Path())
+    report(
+        result | {"factors": factors},
+        as_json,
+        lambda: [facts(f"Data set {data}", result), table("Factors", factors)],
+    )
+
+
+@app.command()
+def check(
+    only: Annotated[str | None, Option(help="Only the rows whose name holds this.")] = None,
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Compare every op, layer, model, objective and optimizer with the oracle, on this machine."""
+    from betavae_core.parity import check as compare
+
+    rows = compare(only, device or "auto")
+    failed = sum(not row["ok"] for row in rows)
+    verdict = f"{len(rows) - failed} of {len(rows)} agree with the oracle"
+    report({"rows": rows, "failed": failed}, as_json, lambda: [table("Parity", rows), verdict])
+    if failed:
+        raise typer.Exit(1)
+
+
+def report(result: Mapping[str, Any], as_json: bool, human: Any) -> None:
+    """Print the result: as one JSON object, or the parts that `human()` gives."""
+    if as_json:
+        print(json.dumps(result))
+        return
+    from rich.console import Console
+
+    for part in human():
+        Console().print(part)
+
+
+def run_tables(run: bv.Run) -> list[Any]:
+    """The end of a training run, for a person."""
+    summary = run.summary or {}
+    rows = [{"split": name} | summary[name] for name in ("train", "test")]
+    shown = {k: v for k, v in summary.items() if isinstance(v, str | int | float)}
+    shown.pop("model_sha256")
+    pictures = f"pictures in {run.path / 'figures'}"
+    return [facts("Run", shown), table("Nats an image", rows), pictures]
+
+
+def facts(title: str, values: Mapping[str, Any]) -> Any:
+    """A rich table of names and their values."""
+    from rich.table import Table
+
+    result = Table(title=title, title_justify="left", show_header=False)
+    for name, value in values.items():
+        result.add_row(name, _cell(value))
+    return result
+
+
+def table(title: str, rows: Sequence[Mapping[str, Any]]) -> Any:
+    """A rich table of rows with the same keys."""
+    from rich.table import Table
+
+    result = Table(title=title, title_justify="left")
+    for name, value in (rows[0] if rows else {}).items():
+        result.add_column(name, justify="right" if isinstance(value, int | float) else "left")
+    for row in rows:
+        result.add_row(*(_cell(value) for value in row.values()))
+    return result
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "NO"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return "x".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A bar on stderr that shows the loss; ten plain lines when stderr is not a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    screen = Console(stderr=True)
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    plain = not screen.is_terminal
+    with Progress(*columns, console=screen, transient=True, disable=plain) as bar:
+        task, tenth = bar.add_task("loading the data", total=None), -1
+
+        def show(step: int, steps: int, row: Mapping[str, Any]) -> None:
+            nonlocal tenth
+            text = f"recon {row['recon_nll']:.1f}  KL {row['kl']:.2f} nats"
+            if plain and 10 * step // steps > tenth:
+                tenth = 10 * step // steps
+                print(f"step {step:,} of {steps:,}  {text}", file=sys.stderr)
+            done = "evaluating, drawing" if step == steps else text
+            bar.update(task, completed=step, total=steps, description=done)
+
+        yield show
+
+
+if __name__ == "__main__":
+    app()

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 
 from betavae_core.errors import UsageError
@@ -59,7 +60,7 @@ def default_name(image_shape: Shape) -> str:
 def dense(widths: Sequence[int], activation: str) -> tuple[Layer, ...]:
     """Linear layers between `widths`, `activation` between them and none at the end."""
     layers: list[Layer] = []
-    for n_in, n_out in zip(widths, widths[1:], strict=False):
+    for n_in, n_out in pairwise(widths):
         layers += [("linear", n_in, n_out), (activation,)]
     return tuple(layers[:-1])
 

@@ -19,6 +19,7 @@ import tomli_w
 from betavae_core.architectures import ARCHITECTURES, Shape, default_name
 from betavae_core.errors import UsageError
 
+CUSTOM = "custom"  # an architecture or an objective of the user's own, passed to `train`
 DEFAULT_STEPS = {"cpu": 2_000, "cuda": 30_000}
 
 
@@ -31,7 +32,7 @@ class Config:
 
     data: str = "shapes2d"
     objective: str = "beta"
-    beta: float | None = None  # 4 unless beta_norm is given
+    beta: float | None = None  # by the size of the images, or from beta_norm
     beta_norm: float | None = None  # β M / N: M latents, N values an image
     gamma: float = 1000.0
     capacity_max: float = 25.0
@@ -69,7 +70,7 @@ class Config:
     def resolve(self, image_shape: Shape, images: int, device: str, precision: str) -> Config:
         """The same settings with nothing left open, for `images` training images (C, H, W)."""
         ratio = self.latent_dim / prod(image_shape)
-        beta = self.beta if self.beta is not None else 4.0
+        beta = self.beta if self.beta is not None else default_beta(image_shape)
         if self.beta_norm is not None:
             beta = self.beta_norm / ratio
         steps = self.steps or DEFAULT_STEPS[device]
@@ -93,11 +94,10 @@ class Config:
 
     def updated(self, settings: Mapping[str, Any]) -> Config:
         """These settings with some replaced; β and β_norm, steps and epochs replace each other."""
-        open_again = [b for a, b in _EITHER if a in settings and b not in settings]
-        return replace(self, **{**dict.fromkeys(open_again), **settings})
+        return replace(self, **dict.fromkeys(_replaced(settings)), **settings)
 
     def differences(self, other: Config) -> dict[str, tuple[Any, Any]]:
-        """The settings in which another configuration differs: name -> (this one's, the other's)."""
+        """The settings in which `other` differs: name -> (this one's, the other's)."""
         pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
@@ -107,9 +107,41 @@ class Config:
         return tomli_w.dumps(settings | {"hidden": list(self.hidden)})
 
 
+def default_beta(image_shape: Shape) -> float:
+    """4 at 64x64, as Higgins et al. chose for the 2D shapes; 1 for smaller images.
+
+    An image of few pixels is worth few nats, and a β of 4 leaves none of them in the code.
+    """
+    return 4.0 if prod(image_shape[1:]) >= 64 * 64 else 1.0
+
+
 def flag(name: str) -> str:
     """How a setting is spelled on the command line."""
     return "--" + name.replace("_", "-") if name != "data" else "DATA"
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings among a command's options that were given; `hidden` is text, as 512,256."""
+    names = {f.name for f in fields(Config)}
+    settings = {k: v for k, v in options.items() if k in names and v is not None}
+    if "hidden" in settings:
+        widths = settings["hidden"].split(",")
+        settings["hidden"] = tuple(int(w) if w.strip().isdecimal() else w for w in widths)
+    return settings
+
+
+def gather(preset: str | None, file: Path | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a command: a preset's, replaced by a file's, replaced by the options."""
+    settings = read_preset(preset) if preset is not None else {}
+    for newer in (read_config_file(file) if file is not None else {}, options):
+        kept = {k: v for k, v in settings.items() if k not in _replaced(newer)}
+        settings = kept | dict(newer)
+    return settings
+
+
+def _replaced(settings: Mapping[str, Any]) -> list[str]:
+    """The settings that these replace without being them: β for β_norm, steps for epochs."""
+    return [other for one, other in _EITHER if one in settings and other not in settings]
 
 
 def read_toml(text: str, source: str) -> dict[str, Any]:
@@ -156,7 +188,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _one_of(*names: str) -> tuple[Callable[[Any], bool], str]:
-    return lambda value: value in names, f"one of {', '.join(names)}"
+    return lambda value: value in (*names, CUSTOM), f"one of {', '.join(names)}"
 
 
 _WHOLE = (_is_int, "a whole number")
@@ -171,13 +203,13 @@ _EITHER = (("beta_norm", "beta"), ("beta", "beta_norm"), ("epochs", "steps"), ("
 _OPTIONAL = {"beta", "beta_norm", "capacity_steps", "arch", "steps", "epochs"}
 _INVARIANTS: dict[str, tuple[tuple[Callable[[Any], bool], str], ...]] = {
     "data": (_TEXT,),
-    "objective": (_one_of("beta", "capacity", "custom"),),
+    "objective": (_one_of("beta", "capacity"),),
     "beta": (_FINITE, _NOT_NEGATIVE),
     "beta_norm": (_FINITE, _NOT_NEGATIVE),
     "gamma": (_FINITE, _NOT_NEGATIVE),
     "capacity_max": (_FINITE, _NOT_NEGATIVE),
     "capacity_steps": (_WHOLE, _COUNT),
-    "arch": (_one_of(*ARCHITECTURES, "custom"),),
+    "arch": (_one_of(*ARCHITECTURES),),
     "hidden": (_WIDTHS,),
     "latent_dim": (_WHOLE, _COUNT),
     "likelihood": (_one_of("bernoulli", "gaussian"),),

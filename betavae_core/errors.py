@@ -1,4 +1,11 @@
-"""The two errors that are the user's to mend. Both end a command with one line and exit code 2."""
+"""What can go wrong, as a user sees it: one line, and an exit code.
+
+UsageError and DataError are the user's to mend, exit code 2; TrainingError is a failure, 1.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
 
 
 class UsageError(ValueError):
@@ -7,3 +14,15 @@ class UsageError(ValueError):
 
 class DataError(UsageError):
     """A data source cannot be read. The message names the file, the cause, the remedy."""
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message names the step, the cause and the remedy."""
+
+
+class Interrupted(Exception):  # noqa: N818 (it is not an error)
+    """The user stopped the run. Everything up to `step` is saved in `path`."""
+
+    def __init__(self, step: int, path: Path) -> None:
+        super().__init__(f"stopped at step {step}, saved in {path}")
+        self.step, self.path = step, path

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from betavae_core import architectures
-from betavae_core.config import Config, read_toml
+from betavae_core.config import CUSTOM, Config, read_toml
 from betavae_core.errors import UsageError
 from betavae_core.model import BetaVAE, build
 from betavae_core.storage import PARTIAL, read_json, read_weights, serialise, write_atomic
@@ -249,7 +249,7 @@ def make_model(
         raise UsageError("give both encoder and decoder, or neither")
     if encoder is not None and decoder is not None:
         return BetaVAE(encoder, decoder, **settings)
-    if config.arch in (None, "custom"):
+    if config.arch in (None, CUSTOM):
         raise UsageError("this run was trained with modules of its own; pass encoder and decoder")
     plan = architectures.build(str(config.arch), shape, config.latent_dim, config.hidden)
     return build(plan, seed=config.seed, **settings)

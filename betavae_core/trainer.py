@@ -12,7 +12,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +21,7 @@ from betavae_core.config import Config
 from betavae_core.data.dataset import Dataset
 from betavae_core.data.resident import Resident
 from betavae_core.data.split import split
-from betavae_core.errors import UsageError
+from betavae_core.errors import Interrupted, TrainingError, UsageError
 from betavae_core.evaluation import report
 from betavae_core.feed import Feed
 from betavae_core.hardware import environment
@@ -31,21 +30,9 @@ from betavae_core.objectives import Objective
 from betavae_core.ops.backend import uses_triton
 from betavae_core.runs import RunDirectory, flatten_state, read_latest, restore_state
 
-Progress = Callable[[int, dict[str, Any]], None]
+Progress = Callable[[int, int, dict[str, Any]], None]
 
 _WARM_UP = 10  # steps that `images_per_s` leaves out
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message names the step, the cause and the remedy."""
-
-
-class Interrupted(Exception):  # noqa: N818 (it is not an error)
-    """The user stopped the run. Everything up to `step` is saved in `path`."""
-
-    def __init__(self, step: int, path: Path) -> None:
-        super().__init__(f"stopped at step {step}, saved in {path}")
-        self.step, self.path = step, path
 
 
 def make_optimizer(config: Config, model: torch.nn.Module) -> torch.optim.Optimizer:
@@ -114,7 +101,7 @@ class Trainer:
         progress: Progress | None = None,
     ) -> None:
         self.config, self.directory, self.objective = config, directory, objective
-        self.progress = progress or (lambda step, row: None)
+        self.progress = progress or (lambda step, steps, row: None)
         self.device = torch.device(config.device)
         self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = make_optimizer(config, self.model)
@@ -199,7 +186,7 @@ class Trainer:
         self.directory.append("metrics.jsonl", row)
         timing = {"step": self.step, "seconds": self.clock.seconds()}
         self.directory.append("timings.jsonl", timing)
-        self.progress(self.step, row)
+        self.progress(self.step, self.config.steps or 0, row)
 
     def _recent(self) -> Tensor:
         """The rows since the last line of the log, in float64. Raises when one is not finite."""

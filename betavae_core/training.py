@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from betavae_core import data
-from betavae_core.config import Config, flag
+from betavae_core.config import CUSTOM, Config, flag
+from betavae_core.data import canonical
 from betavae_core.data.dataset import Dataset
 from betavae_core.data.split import split
 from betavae_core.errors import UsageError
@@ -31,7 +33,7 @@ from betavae_core.trainer import Progress, Trainer
 
 
 def train(
-    config: Config | None = None,
+    config: Config | Mapping[str, Any] | None = None,
     *,
     images: NDArray[Any] | Dataset | None = None,
     out: str | os.PathLike[str] | None = None,
@@ -44,14 +46,16 @@ def train(
     """Train a β-VAE and keep it in a run directory.
 
     Args:
-        config: the settings; those of the run in `out` when resuming, else the defaults.
+        config: the settings. Those left out of a mapping are the ones of the run in `out` when
+            resuming, else the defaults.
         images: train on these, (N, H, W), (N, H, W, C) or (N, C, H, W), not on `config.data`.
         out: the run directory; runs/NAME-NUMBER when not given.
         resume: go on with the run in `out`, bit for bit as if it had never stopped. A larger
             number of steps extends a run; no other setting may differ.
         encoder, decoder: modules of one's own, in place of a named architecture.
         objective: a function of (recon_nll, posterior, step), in place of a named objective.
-        progress: called after each logged interval with the step and its row of metrics.jsonl.
+        progress: called after each logged interval with the step, the number of steps, and the
+            row of metrics.jsonl.
 
     Raises:
         UsageError: a setting, the data or the folder cannot be used; nothing is written.
@@ -61,8 +65,10 @@ def train(
     if resume and out is None:
         raise UsageError("--resume needs --out, the folder of the run to go on with")
     saved = read_config(Path(out)) if resume and out is not None else None
-    config = config or saved or Config()
+    if not isinstance(config, Config):
+        config = (saved or Config()).updated(config or {})
     dataset = load_images(images, config)
+    config = replace(config, data=dataset.name if images is not None else canonical(config.data))
     settings = _settle(config, dataset, encoder, objective)
     path = Path(out) if out is not None else next_directory(dataset.name)
     model = make_model(settings, dataset.image_shape, dataset.levels, encoder, decoder)
@@ -119,9 +125,11 @@ def _settle(
 ) -> Config:
     """The settings with nothing left open, and what is the user's own named as such."""
     if encoder is not None:
-        config = replace(config, arch="custom")
+        config = replace(config, arch=CUSTOM)
     if objective is not None:
-        config = replace(config, objective="custom")
+        config = replace(config, objective=CUSTOM)
+    elif config.objective == CUSTOM:
+        raise UsageError("this run was trained with an objective of its own; pass objective")
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)
     return config.resolve(dataset.image_shape, len(split(dataset)[0]), device, precision)

@@ -47,6 +47,14 @@ def load(source: str | os.PathLike[str]) -> Dataset:
     return _read(path) if found else _refuse(text)
 
 
+def canonical(source: str | os.PathLike[str]) -> str:
+    """The same source, named so that it is found from any working folder: paths made absolute."""
+    text = os.fspath(source)
+    if any(named.name == text for named in sources()):
+        return text
+    return str(Path(text).expanduser().resolve())
+
+
 def sources() -> list[Source]:
     """The data sets that have a name."""
     return _entries(Source)

@@ -12,7 +12,7 @@ from betavae_core.data.dataset import Dataset
 
 
 class Resident:
-    """The pixels of a data set as a uint8 tensor on `device`; on a CPU they are shared, not copied."""
+    """The pixels of a data set as a uint8 tensor on `device`; a CPU shares them, uncopied."""
 
     def __init__(self, dataset: Dataset, device: torch.device | str) -> None:
         with warnings.catch_warnings():  # a read-only array is fine: the tensor is only read
