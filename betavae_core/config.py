@@ -94,7 +94,8 @@ class Config:
 
     def updated(self, settings: Mapping[str, Any]) -> Config:
         """These settings with some replaced; β and β_norm, steps and epochs replace each other."""
-        return replace(self, **dict.fromkeys(_replaced(settings)), **settings)
+        changes: dict[str, Any] = {**dict.fromkeys(_replaced(settings)), **settings}
+        return replace(self, **changes)
 
     def differences(self, other: Config) -> dict[str, tuple[Any, Any]]:
         """The settings in which `other` differs: name -> (this one's, the other's)."""

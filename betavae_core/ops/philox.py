@@ -92,3 +92,12 @@ def epoch_order(seed: int, epochs: Tensor, n: int) -> Tensor:
         word = words.gather(1, torch.maximum(x, partner))
         x = torch.where((word >> i) & 1 == 1, partner, x)
     return x
+
+
+def draw_in_kernel(
+    key: Tensor, rows: int, latents: int, first_sample: int, stream: int
+) -> tuple[Tensor, Tensor]:
+    """The words (int64) and normals (float32), (rows, latents), that a Triton kernel draws."""
+    from betavae_core.kernels.philox import draw
+
+    return draw(key, rows, latents, first_sample, stream)

@@ -1,0 +1,35 @@
+# Two commands: `make train` and `make test`. Both make the environment that they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: train test test-slow check bench lint clean
+
+train: $(VENV)/installed
+	$(BIN)/python cli.py train
+
+test: $(VENV)/installed lint
+	$(BIN)/pytest -m "not slow"
+
+# What takes minutes or is statistical: long trainings, twenty kills, the wheel.
+test-slow: $(VENV)/installed
+	$(BIN)/pytest -m slow
+
+check: $(VENV)/installed
+	$(BIN)/python cli.py check
+
+bench: $(VENV)/installed
+	$(BIN)/python cli.py bench
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[dev]' --constraint constraints.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

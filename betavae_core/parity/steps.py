@@ -1,0 +1,103 @@
+"""What turns terms into weights, against the oracle: objectives, optimizers, a training step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from betavae_core import objectives
+from betavae_core.config import Config
+from betavae_core.model import initialise
+from betavae_core.parity.comparison import Comparison
+from betavae_core.parity.networks import batch, fixed, model_and_oracle
+from betavae_core.reference import objectives as oracle
+from betavae_core.reference import optimizers as oracle_optimizers
+from betavae_core.reference.model import train_step
+from betavae_core.trainer import make_optimizer
+
+# name -> the oracle of the optimizer at a learning rate
+OPTIMIZERS: dict[str, Any] = {
+    "adam": oracle_optimizers.Adam,
+    "adagrad": oracle_optimizers.Adagrad,
+}
+_LR, _UPDATES = 1e-3, 2
+_CAPACITY = (20.0, 25.0, 100)
+_DTYPES = (torch.float64, torch.float32)
+
+
+def compare_objectives(device: torch.device) -> Iterator[Comparison]:
+    """Losses and their gradients; of `capacity` below, above and past the end of its ramp."""
+    yield from _objective("beta", objectives.Beta(4.0), oracle.Beta(4.0), 0, device)
+    mine, theirs = objectives.Capacity(*_CAPACITY), oracle.Capacity(*_CAPACITY)
+    for step in (10, 60, 1000):
+        yield from _objective(f"capacity.step_{step}", mine, theirs, step, device)
+
+
+def _objective(
+    name: str, mine: Any, theirs: Any, step: int, device: torch.device
+) -> Iterator[Comparison]:
+    for dtype in _DTYPES:
+        recon_nll = torch.tensor(80.5, dtype=dtype, device=device, requires_grad=True)
+        per_latent = torch.tensor([1.5, 4.25, 0.125], dtype=dtype, device=device)
+        per_latent.requires_grad_()
+        posterior = objectives.Posterior(per_latent, per_latent, kl_per_latent=per_latent)
+        loss = mine(recon_nll, posterior, step)
+        got = torch.autograd.grad(loss, (recon_nll, per_latent))
+        terms = recon_nll.item(), per_latent.sum().item()
+        drecon, dkl = theirs.gradient(*terms, step)
+        stem = f"objective.{name}"
+        yield Comparison(f"{stem}.loss", dtype, loss, theirs.value(*terms, step))
+        yield Comparison(f"{stem}.drecon_nll", dtype, got[0], drecon)
+        yield Comparison(f"{stem}.dkl", dtype, got[1], [dkl] * len(per_latent))
+
+
+def compare_optimizer(name: str, device: torch.device) -> Iterator[Comparison]:
+    """The optimizer alone on given gradients, and the weights after whole training steps.
+
+    The steps are compared in float64 only: where a gradient is near zero Adam's update is its
+    sign, so float32's rounding of the gradient, compared elsewhere, would be all one sees.
+    """
+    for dtype in _DTYPES:
+        yield from _updates(name, dtype, device)
+    yield from _training_steps(name, device)
+
+
+def _updates(name: str, dtype: torch.dtype, device: torch.device) -> Iterator[Comparison]:
+    layer = torch.nn.Linear(5, 3).to(device, dtype)
+    initialise(layer, seed=4)
+    optimizer, reference = _optimizers(name, layer)
+    weights = {key: p.detach().double().cpu().numpy() for key, p in layer.named_parameters()}
+    for step in range(_UPDATES):
+        gradients = {}
+        for row, (key, parameter) in enumerate(layer.named_parameters()):
+            parameter.grad = fixed(tuple(parameter.shape), 10 * step + row, dtype, device)
+            gradients[key] = parameter.grad.double().cpu().numpy()
+        optimizer.step()
+        reference.update(weights, gradients)
+    for key, parameter in layer.named_parameters():
+        yield Comparison(f"{name}.update.{key}", dtype, parameter, weights[key])
+
+
+def _training_steps(name: str, device: torch.device) -> Iterator[Comparison]:
+    dtype = torch.float64
+    model, truth = model_and_oracle("mlp", "bernoulli", dtype, device)
+    x, eps = batch(model, dtype, device)
+    optimizer, reference = _optimizers(name, model)
+    for step in range(_UPDATES):
+        terms = model(x, eps=eps)
+        optimizer.zero_grad()
+        objectives.Beta(4.0)(terms.recon_nll, terms.posterior, step).backward()
+        optimizer.step()
+        train_step(truth, reference, x.cpu().numpy(), eps.cpu().numpy(), oracle.Beta(4.0), step)
+    for key, parameter in model.named_parameters():
+        yield Comparison(f"{name}.train_step.{key}", dtype, parameter, truth.parameters[key])
+
+
+def _optimizers(name: str, model: torch.nn.Module) -> tuple[torch.optim.Optimizer, Any]:
+    """The production optimizer of a model, and the oracle's."""
+    device = next(model.parameters()).device.type
+    return make_optimizer(Config(optimizer=name, lr=_LR, device=device), model), OPTIMIZERS[name](
+        _LR
+    )
