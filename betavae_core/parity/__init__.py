@@ -39,6 +39,8 @@ STEMS: dict[str, Compare] = {
 def check(only: str | None = None, device: str = "auto") -> list[dict[str, Any]]:
     """Compare everything, or the rows whose name contains `only`, on `device`.
 
+    `only` is a stem, a part of one, or the beginning of a row's name: "conv", "linear.dweight".
+
     Returns:
         Rows of `name` (it begins with the stem), `dtype`, `error` (the largest difference over the
         largest magnitude, or absolute where the name says so), `tolerance` and `ok`.
@@ -47,10 +49,11 @@ def check(only: str | None = None, device: str = "auto") -> list[dict[str, Any]]
         UsageError: nothing bears the name, or the device is not there.
     """
     where = torch.device(choose_device(device))
-    stems = {s: run for s, run in STEMS.items() if only is None or only in s or s in only} or STEMS
+    stems = {s: run for s, run in STEMS.items() if only is None or only in s or s in only}
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         rows = [comparison.row() for run in stems.values() for comparison in run(where)]
     rows = [row for row in rows if only is None or only in row["name"]]
     if not rows:
-        raise UsageError(f"--only must be part of a row's name, such as {', '.join(STEMS)}")
+        names = ", ".join(STEMS)
+        raise UsageError(f"--only must be or begin with one of {names}, got {only!r}")
     return rows

@@ -98,6 +98,5 @@ def _training_steps(name: str, device: torch.device) -> Iterator[Comparison]:
 def _optimizers(name: str, model: torch.nn.Module) -> tuple[torch.optim.Optimizer, Any]:
     """The production optimizer of a model, and the oracle's."""
     device = next(model.parameters()).device.type
-    return make_optimizer(Config(optimizer=name, lr=_LR, device=device), model), OPTIMIZERS[name](
-        _LR
-    )
+    settings = Config(optimizer=name, lr=_LR, device=device)
+    return make_optimizer(settings, model), OPTIMIZERS[name](_LR)
