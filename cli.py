@@ -172,11 +172,14 @@ def check(
 ) -> None:
     """Compare every op, layer, model, objective and optimizer with the oracle, on this machine."""
     from betavae_core.parity import check as compare
+    from betavae_core.parity import worst
 
     rows = compare(only, device or "auto")
-    failed = sum(not row["ok"] for row in rows)
-    verdict = f"{len(rows) - failed} of {len(rows)} agree with the oracle"
-    report({"rows": rows, "failed": failed}, as_json, lambda: [table("Parity", rows), verdict])
+    failed = [row for row in rows if not row["ok"]]
+    shown = rows if only else worst(rows)
+    verdict = f"{len(rows) - len(failed)} of {len(rows)} agree with the oracle"
+    parts = [table("Parity", shown), *([table("Failed", failed)] if failed else []), verdict]
+    report({"rows": rows, "failed": len(failed)}, as_json, lambda: parts)
     if failed:
         raise typer.Exit(1)
 

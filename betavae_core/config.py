@@ -20,7 +20,7 @@ from betavae_core.architectures import ARCHITECTURES, Shape, default_name
 from betavae_core.errors import UsageError
 
 CUSTOM = "custom"  # an architecture or an objective of the user's own, passed to `train`
-DEFAULT_STEPS = {"cpu": 2_000, "cuda": 30_000}
+DEFAULT_STEPS = {"cpu": 1_500, "cuda": 30_000}
 
 
 @dataclass(frozen=True)

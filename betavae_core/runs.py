@@ -138,17 +138,20 @@ class RunDirectory:
             os.fsync(file.fileno())
             return file.tell()
 
-    def load_checkpoint(self) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
-        """Cut the logs to the latest checkpoint and give its step, tensors and facts, if any."""
+    def read_checkpoint(self) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
+        """The step, tensors and facts of the latest checkpoint, if there is one."""
         latest = read_latest(self.path)
-        lengths = latest["log_bytes"] if latest else dict.fromkeys(LOGS, 0)
-        for log, length in lengths.items():
-            with open(self.path / log, "ab") as file:
-                file.truncate(length)
         if latest is None:
             return None
         tensors, facts = read_weights(self.path / "checkpoint" / latest["file"], latest["sha256"])
         return latest["step"], tensors, facts
+
+    def cut_logs(self) -> None:
+        """Forget the lines of the logs that came after the latest checkpoint."""
+        latest = read_latest(self.path)
+        for log in LOGS:
+            with open(self.path / log, "ab") as file:
+                file.truncate(latest["log_bytes"][log] if latest else 0)
 
     def finish(
         self, weights: Mapping[str, Tensor], facts: Mapping[str, Any], summary: dict[str, Any]

@@ -220,13 +220,13 @@ class Trainer:
 
     def _restore(self) -> None:
         """Take back the latest checkpoint of the directory, where there is one."""
-        found = self.directory.load_checkpoint()
-        if found is None:
-            return
-        self.step, tensors, facts = found
-        self._check_same(facts)
-        self.rows.copy_(tensors.pop("rows"))
-        restore_state(tensors, self.model, self.optimizer)
+        found = self.directory.read_checkpoint()
+        if found is not None:
+            self.step, tensors, facts = found
+            self._check_same(facts)
+            self.rows.copy_(tensors.pop("rows"))
+            restore_state(tensors, self.model, self.optimizer)
+        self.directory.cut_logs()
 
     def _check_same(self, facts: dict[str, Any]) -> None:
         """Other data is refused; another environment changes the last bits and is said."""

@@ -78,6 +78,8 @@ def train(
         if is_finished(path, settings):
             return load(path, encoder=encoder, decoder=decoder)
         trainer = Trainer(model, goal, dataset, settings, directory, progress)
+        if saved is not None and settings != saved:
+            directory.extend(settings)
         trainer.fit()
         return _finish(trainer, dataset)
     finally:
@@ -145,7 +147,4 @@ def _occupy(path: Path, config: Config, saved: Config | None) -> RunDirectory:
                 f"--resume goes on with the settings of {path}, but {flag(name)} was {before!r} "
                 f"and is now {now!r}; leave it out, or start a new run in another --out"
             )
-    directory = RunDirectory.open(path)
-    if config != saved:
-        directory.extend(config)
-    return directory
+    return RunDirectory.open(path)

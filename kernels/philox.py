@@ -11,8 +11,12 @@ Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3
 Box, Muller (1958).
 """
 
+import torch
 import triton
 import triton.language as tl
+from torch import Tensor
+
+from betavae_core.kernels.launch import launch
 
 
 @triton.jit
@@ -78,3 +82,38 @@ def normal_tile(seed, step, samples, groups, stream, ROWS: tl.constexpr, GROUPS:
     low = tl.where(lane == 0, n0[:, :, None], n1[:, :, None])
     high = tl.where(lane == 2, n2[:, :, None], n3[:, :, None])
     return tl.reshape(tl.where(lane < 2, low, high), (ROWS, 4 * GROUPS))
+
+
+@triton.jit(do_not_specialize=["first_sample", "stream"])
+def draw_kernel(
+    key, words_out, normals_out, first_sample, stream, ROWS: tl.constexpr, GROUPS: tl.constexpr
+):
+    """words_out and normals_out (ROWS, 4·GROUPS): what a kernel draws for its tile, stored."""
+    rows = tl.arange(0, ROWS).to(tl.int64)
+    groups = tl.arange(0, GROUPS)
+    seed = tl.load(key)
+    step = tl.load(key + 1)
+    samples = first_sample + rows
+    w0, w1, w2, w3 = words(seed, step, samples[:, None], groups[None, :], stream)
+    at = words_out + rows[:, None] * (4 * GROUPS) + 4 * groups[None, :]
+    tl.store(at, w0.to(tl.int64))
+    tl.store(at + 1, w1.to(tl.int64))
+    tl.store(at + 2, w2.to(tl.int64))
+    tl.store(at + 3, w3.to(tl.int64))
+    normals = normal_tile(seed, step, samples, groups, stream, ROWS, GROUPS)
+    cols = tl.arange(0, 4 * GROUPS)
+    tl.store(normals_out + rows[:, None] * (4 * GROUPS) + cols[None, :], normals)
+
+
+def draw(key: Tensor, B: int, D: int, first_sample: int, stream: int) -> tuple[Tensor, Tensor]:
+    """The words (int64) and the normals (float32), (B, D) each, that kernels draw for a batch.
+
+    No kernel needs them stored; this is for comparing them with the oracle's. B·D is at most a
+    tile: keep it under a few thousand.
+    """
+    rows, groups = triton.next_power_of_2(B), triton.next_power_of_2(triton.cdiv(D, 4))
+    words_out = torch.empty((rows, 4 * groups), dtype=torch.int64, device=key.device)
+    normals_out = torch.empty((rows, 4 * groups), dtype=torch.float32, device=key.device)
+    tile = {"ROWS": rows, "GROUPS": groups, "num_warps": 4}
+    launch(draw_kernel, (1,), key, words_out, normals_out, first_sample, stream, **tile)
+    return words_out[:B, :D], normals_out[:B, :D]

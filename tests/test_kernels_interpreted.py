@@ -66,6 +66,7 @@ def upstream(rng: np.random.Generator, size: int, expanded: bool) -> torch.Tenso
 @example(1, 4096, torch.float32, "contiguous", "contiguous", "contiguous", True, 0)
 @example(33, 4096, torch.bfloat16, "half", "half", "contiguous", False, 1)
 @example(2051, 1, torch.float32, "half", "transposed", "contiguous", True, 2)
+@example(272, 130, torch.float32, "half", "half", "rows expanded", False, 4)  # 17 partial sums
 @example(1030, 11, torch.float16, "contiguous", "sliced", "transposed", False, 3)
 def test_reparam_kl_is_the_oracle(
     B: int,

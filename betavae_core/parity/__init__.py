@@ -36,6 +36,18 @@ STEMS: dict[str, Compare] = {
 }
 
 
+def worst(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For each stem and dtype the row furthest into its tolerance, and how many there are."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["name"].split(".")[0], row["dtype"]), []).append(row)
+    return [
+        max(group, key=lambda row: (not row["ok"], row["error"] - row["tolerance"]))
+        | {"name": stem, "rows": len(group)}
+        for (stem, _), group in groups.items()
+    ]
+
+
 def check(only: str | None = None, device: str = "auto") -> list[dict[str, Any]]:
     """Compare everything, or the rows whose name contains `only`, on `device`.
 
