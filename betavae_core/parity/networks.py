@@ -79,11 +79,15 @@ def compare_architecture(name: str, device: torch.device) -> Iterator[Comparison
 
 
 def model_and_oracle(
-    name: str, likelihood: str, dtype: torch.dtype, device: torch.device
+    name: str, likelihood: str, dtype: torch.dtype, device: torch.device, small: bool = False
 ) -> tuple[BetaVAE, VAE]:
-    """The production model of an architecture, and the oracle's with the same weights."""
-    shape = (1, 28, 28) if name == "mlp" else (1, 64, 64)
-    plan = architectures.build(name, shape, _LATENTS)
+    """The production model of an architecture, and the oracle's with the same weights.
+
+    A `small` one takes 8x8 images, and as an MLP has 16 hidden units.
+    """
+    side = 8 if small else 28 if name == "mlp" else 64
+    shape = (1, side, side)
+    plan = architectures.build(name, shape, _LATENTS, (16,) if small else (512, 256))
     settings: dict[str, Any] = {"latent_dim": _LATENTS, "image_shape": shape, "sigma": 0.3}
     model = build(plan, seed=_SEEDS[name], likelihood=likelihood, backend="torch", **settings)
     model = model.to(device, dtype)
