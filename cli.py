@@ -21,7 +21,7 @@ from typer.core import TyperGroup
 
 import betavae_core as bv
 from betavae_core import config as settings_file
-from betavae_core.errors import Interrupted, TrainingError, UsageError
+from betavae_core.errors import FailureError, Interrupted, UsageError
 
 if TYPE_CHECKING:
     from betavae_core.trainer import Progress
@@ -39,7 +39,7 @@ class Verbs(TyperGroup):
         except Interrupted as stop:
             command = f"{ctx.info_name} train --out {stop.path} --resume"
             self._fail(f"stopped at step {stop.step}, all saved; go on with: {command}", 130)
-        except TrainingError as error:
+        except FailureError as error:
             self._fail(str(error), 1)
 
     def _fail(self, message: str, code: int) -> None:
@@ -182,6 +182,32 @@ def check(
     report({"rows": rows, "failed": len(failed)}, as_json, lambda: parts)
     if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    suite: Annotated[list[str] | None, Option(help="ops or step; both by default.")] = None,
+    seconds: Annotated[float, Option(help="Time to measure for; compiling comes on top.")] = 120.0,
+    device: Device = None,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Measure ops and the training step against eager PyTorch and torch.compile, in one run."""
+    from betavae_core.bench import report as measure
+    from betavae_core.figures import save
+
+    result = measure.run(
+        suite or measure.SUITES,
+        device=device or "auto",
+        seconds=seconds,
+        progress=lambda message: print(message, file=sys.stderr),
+    )
+    folder = out or Path("runs/bench")
+    picture = save(measure.figure(result), folder / "bench.png")
+    (folder / "bench.json").write_text(json.dumps(result, indent=2))
+    report(
+        result, as_json, lambda: [measure.table(result), f"picture and JSON in {picture.parent}"]
+    )
 
 
 def report(result: Mapping[str, Any], as_json: bool, human: Any) -> None:

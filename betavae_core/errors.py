@@ -1,6 +1,6 @@
 """What can go wrong, as a user sees it: one line, and an exit code.
 
-UsageError and DataError are the user's to mend, exit code 2; TrainingError is a failure, 1.
+UsageError and DataError are the user's to mend, exit code 2; a FailureError is not, 1.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ class DataError(UsageError):
     """A data source cannot be read. The message names the file, the cause, the remedy."""
 
 
-class TrainingError(RuntimeError):
+class FailureError(RuntimeError):
+    """What was asked for went wrong, through no mistake in the asking."""
+
+
+class TrainingError(FailureError):
     """Training cannot go on; the message names the step, the cause and the remedy."""
 
 

@@ -270,10 +270,13 @@ def restore_state(
     tensors: Mapping[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
     """The inverse of `flatten_state`: load the tensors into the model and the optimizer."""
+    parameters = list(model.parameters())
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         if key.startswith("optimizer/"):
             _, index, name = key.split("/")
+            if tensor.ndim:  # a fused optimizer walks memory: a moment lies as its weight does
+                tensor = torch.empty_like(parameters[int(index)]).copy_(tensor)
             state.setdefault(int(index), {})[name] = tensor
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -152,7 +152,8 @@ class Trainer:
         Raises TrainingError when the loss or a weight becomes non-finite, and Interrupted.
         """
         last, self.clock = self.config.steps or 0, Clock(self.step)
-        with interruptions() as stop:
+        exact = torch.backends.cudnn.flags(enabled=True, deterministic=True)
+        with exact, interruptions() as stop:
             while self.step < last:
                 self.advance()
                 self.clock.tick(self.step)

@@ -1,0 +1,57 @@
+"""Training on an NVIDIA GPU follows the CPU, and a resumed run is an unbroken one, bit for bit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from betavae_core import Config, train
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(
+        not torch.cuda.is_available(), reason="needs an NVIDIA GPU that PyTorch can use"
+    ),
+]
+
+
+def squares(side: int, count: int = 300) -> NDArray[np.uint8]:
+    """Grey images (count, side, side) of a square each."""
+    rng = np.random.default_rng(0)
+    images = np.zeros((count, side, side), np.uint8)
+    for image, (top, left) in zip(images, rng.integers(side // 2, size=(count, 2)), strict=True):
+        image[top : top + side // 2, left : left + side // 2] = 200
+    return images
+
+
+@pytest.mark.parametrize(("arch", "side"), [("mlp", 28), ("burgess-conv", 64)])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_run_that_was_resumed_is_bit_identical_to_an_unbroken_one(
+    arch: str, side: int, precision: str, tmp_path: Path
+) -> None:
+    images = squares(side)
+    config = Config(
+        arch=arch, steps=30, capacity_steps=30, batch_size=32, device="cuda", precision=precision,
+        log_every=7, checkpoint_every=10, seed=5,
+    )  # fmt: skip
+    unbroken = train(config, images=images, out=tmp_path / "unbroken")
+    train(replace(config, steps=16), images=images, out=tmp_path / "resumed")
+    resumed = train(config, images=images, out=tmp_path / "resumed", resume=True)
+    for name in ("metrics.jsonl", "model.safetensors"):
+        assert (unbroken.path / name).read_bytes() == (resumed.path / name).read_bytes(), name
+    assert unbroken.metrics[-1]["loss"] < unbroken.metrics[0]["loss"]
+
+
+def test_training_on_the_gpu_follows_training_on_the_cpu(tmp_path: Path) -> None:
+    """The same weights, data, order and noise: only roundings differ."""
+    config = Config(arch="mlp", steps=20, batch_size=32, precision="fp32", log_every=1)
+    losses = {}
+    for device in ("cpu", "cuda"):
+        run = train(replace(config, device=device), images=squares(28), out=tmp_path / device)
+        losses[device] = [row["loss"] for row in run.metrics]
+    np.testing.assert_allclose(losses["cuda"], losses["cpu"], rtol=1e-3)
