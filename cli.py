@@ -203,7 +203,7 @@ def bench(
         progress=lambda message: print(message, file=sys.stderr),
     )
     folder = out or Path("runs/bench")
-    picture = save(measure.figure(result), folder / "bench.png")
+    save(measure.figure(result), folder / "bench.png")
     (folder / "bench.json").write_text(json.dumps(result, indent=2))
     report(
         result, as_json, lambda: [measure.table(result), f"picture and JSON in {picture.parent}"]
