@@ -205,9 +205,8 @@ def bench(
     folder = out or Path("runs/bench")
     save(measure.figure(result), folder / "bench.png")
     (folder / "bench.json").write_text(json.dumps(result, indent=2))
-    report(
-        result, as_json, lambda: [measure.table(result), f"picture and JSON in {picture.parent}"]
-    )
+    where = f"picture and JSON in {folder}"
+    report(result, as_json, lambda: [measure.table(result), where])
 
 
 def report(result: Mapping[str, Any], as_json: bool, human: Any) -> None:

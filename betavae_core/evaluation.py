@@ -14,9 +14,9 @@ from torch import Tensor
 
 from betavae_core.data.resident import Resident
 from betavae_core.data.split import Indices, keyed_subset
-from betavae_core.model import BetaVAE
+from betavae_core.model import BetaVAE, evaluating
 from betavae_core.objectives import Objective, Posterior
-from betavae_core.ops import philox, reparam_kl
+from betavae_core.ops import LOGVAR_MAX, LOGVAR_MIN, philox, reparam_kl
 
 ACTIVE = 0.1  # nats of KL above which a latent counts as active
 _BATCH = 500
@@ -52,7 +52,8 @@ def report(
         }
     assert posterior.kl_per_latent is not None
     kl_per_latent = posterior.kl_per_latent.tolist()
-    sigma = (0.5 * posterior.logvar).exp().mean(0).tolist()
+    logvar = posterior.logvar.clamp(LOGVAR_MIN, LOGVAR_MAX)
+    sigma = (0.5 * logvar).exp().mean(0).tolist()
     active = sum(kl > ACTIVE for kl in kl_per_latent)
     return result | {
         "kl_per_latent": kl_per_latent,
@@ -70,16 +71,14 @@ def expectation(
     An image's noise is a function of its index, so a mean does not depend on the batches.
     """
     key = philox.make_key(seed, device=indices.device)
-    was_training = model.training
-    model.eval()
     nll, parts = [], []
-    for index in indices.split(_BATCH):
-        eps = philox.normal(key, index, model.latent_dim, philox.EVALUATION)
-        x = images.gather(index)
-        mu, logvar = model.encoder(model.normalise(x)).chunk(2, dim=1)
-        z = reparam_kl(mu, logvar, eps=eps).z
-        nll.append(model.nll(model.logits(z), x))
-        parts.append((mu, logvar, eps))
-    model.train(was_training)
+    with evaluating(model):
+        for index in indices.split(_BATCH):
+            eps = philox.normal(key, index, model.latent_dim, philox.EVALUATION)
+            x = images.gather(index)
+            mu, logvar = model.encoder(model.normalise(x)).chunk(2, dim=1)
+            z = reparam_kl(mu, logvar, eps=eps).z
+            nll.append(model.nll(model.logits(z), x))
+            parts.append((mu, logvar, eps))
     mu, logvar, eps = (torch.cat(part) for part in zip(*parts, strict=True))
     return torch.cat(nll).mean(), Posterior(mu, logvar, *reparam_kl(mu, logvar, eps=eps))

@@ -52,7 +52,6 @@ class Feed:
     def _draw(self, first: int) -> None:
         """The indices and the noise of the block of steps that starts at `first`."""
         device = self.indices.device
-        self._first = first
         self._index = self.indices[self._positions(first)]
         steps = torch.arange(first, first + _BLOCK, device=device)
         seed = philox.make_key(self.seed, device=device)[0].expand_as(steps)
@@ -60,6 +59,7 @@ class Feed:
         if not self.fused:
             samples = torch.arange(self.batch_size, device=device)
             self._eps = philox.normal(self._keys, samples, self.latent_dim)
+        self._first = first  # last: an interrupt on the way leaves the old block, whole
 
     def _positions(self, first: int) -> Tensor:
         """(block, B) positions in the training set."""

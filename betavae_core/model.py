@@ -6,6 +6,8 @@ are for users: deterministic, arrays in and arrays out, tensors in and tensors o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -78,8 +80,11 @@ class BetaVAE(nn.Module):
 
     def normalise(self, x: Tensor) -> Tensor:
         """Images as the encoder sees them: floats in [0, 1] in the dtype of the weights."""
-        dtype = next((p.dtype for p in self.parameters()), torch.float32)
-        return x.to(dtype) if x.is_floating_point() else x.to(dtype) / self.levels
+        return x.to(self._dtype) / (1 if x.is_floating_point() else self.levels)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next((p.dtype for p in self.parameters()), torch.float32)
 
     def logits(self, z: Tensor) -> Tensor:
         """The decoder's output for codes (B, D), as (B, C, H, W)."""
@@ -117,8 +122,12 @@ class BetaVAE(nn.Module):
         the layout of a data set's images.
         """
         if isinstance(z, Tensor):
-            return self.logits(z).sigmoid()
-        images = self._in_batches(self.decode, np.asarray(z, np.float32)).permute(0, 2, 3, 1)
+            if z.shape[1:] != (self.latent_dim,):
+                raise ValueError(
+                    f"z must be (N, {self.latent_dim}) for this model, got {tuple(z.shape)}"
+                )
+            return self.logits(z.to(self._dtype)).sigmoid()
+        images = self._in_batches(self.decode, np.asarray(z)).permute(0, 2, 3, 1)
         return (images.squeeze(-1) if self.image_shape[0] == 1 else images).numpy()
 
     @torch.no_grad()
@@ -128,15 +137,25 @@ class BetaVAE(nn.Module):
         Posteriors come back as one tensor (N, 2D).
         """
         device = next((p.device for p in self.parameters()), torch.device("cpu"))
-        was_training = self.training
-        self.eval()
         outputs = []
-        for start in range(0, max(len(array), 1), _ENCODE_BATCH):
-            batch = torch.from_numpy(np.ascontiguousarray(array[start : start + _ENCODE_BATCH]))
-            output = function(batch.to(device))
-            outputs.append(torch.cat(output[:2], 1) if isinstance(output, tuple) else output)
-        self.train(was_training)
+        with evaluating(self):
+            for start in range(0, max(len(array), 1), _ENCODE_BATCH):
+                # Writeable because PyTorch warns of an array that is not; only then a copy.
+                batch = np.require(array[start : start + _ENCODE_BATCH], requirements=["C", "W"])
+                output = function(torch.from_numpy(batch).to(device))
+                outputs.append(torch.cat(output[:2], 1) if isinstance(output, tuple) else output)
         return torch.cat([output.float().cpu() for output in outputs])
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in eval mode, and afterwards in the mode it was in."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
 
 def to_nchw(images: Tensor, image_shape: Shape) -> Tensor:

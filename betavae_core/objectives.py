@@ -73,6 +73,10 @@ class Capacity(FromConfig):
     capacity_max: float
     capacity_steps: int
 
+    def __post_init__(self) -> None:
+        if self.capacity_steps < 1:
+            raise ValueError(f"capacity_steps must be >= 1, got {self.capacity_steps}")
+
     def capacity(self, step: int) -> float:
         """C in nats at `step`."""
         return self.capacity_max * min(step / self.capacity_steps, 1.0)

@@ -36,7 +36,8 @@ def forward_formula(logits: Tensor, x: Tensor, levels: int) -> Tensor:
     """The op in plain PyTorch on (B, P)."""
     logits = wide(logits)
     t = targets(x, levels, logits)
-    return F.binary_cross_entropy_with_logits(logits, t, reduction="none").sum(1)
+    # Not F.binary_cross_entropy_with_logits: its (1 - t) l - logsigmoid(l) cancels for l << 0.
+    return ((logits.clamp(min=0) - logits * t) - F.logsigmoid(logits.abs())).sum(1)
 
 
 def backward_formula(logits: Tensor, x: Tensor, levels: int, dnll: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ class FusedOp:
             kernels = import_module(f"betavae_core.kernels.{module}")
             return getattr(kernels, launcher)(*args)
 
-        self.launch = launch
+        self.launch, self.formula = launch, formula
         self.op = torch.library.custom_op(
             f"betavae::{launcher}", formula, mutates_args=(), device_types="cpu", schema=schema
         )
@@ -45,4 +45,11 @@ class FusedOp:
         self.op.register_kernel("cuda")(launch)
 
     def __call__(self, *args: Any) -> Any:
-        return self.op(*args) if torch.compiler.is_compiling() else self.launch(*args)
+        if torch.compiler.is_compiling():
+            return self.op(*args)
+        # A launcher reads memory: under vmap and torch.func there is none to read, and in a
+        # backward pass that is itself differentiated it would cut the graph without a word.
+        # (An autograd.Function runs its forward, and a plain backward, with gradients disabled.)
+        if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
+            return self.formula(*args)
+        return self.launch(*args)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 NOISE, ORDER, SPLIT, EVALUATION, INITIALISATION = range(5)  # the streams
 
-_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_MULTIPLIERS = (0xD2511F53 - 2**32, 0xCD9E8D57 - 2**32)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 _SHUFFLE_ROUNDS = 32
@@ -31,14 +31,15 @@ def make_key(seed: int, step: int = 0, device: torch.device | str = "cpu") -> Te
 def philox4x32(counter: tuple[Tensor | int, ...], seed: Tensor) -> tuple[Tensor, ...]:
     """Four tensors of 32-bit words at `counter` (four broadcastable int64 tensors or ints).
 
-    A product of two 32-bit words wraps as int64, but its bits are those of the unsigned product,
-    so the masks below recover both halves exactly.
+    With a multiplier M and m = M - 2^32, of under 30 bits, M c = m c + 2^32 c: the low half is that
+    of m c, the high half that of m c plus c. So nothing exceeds 63 bits. Letting M c wrap would do
+    in eager PyTorch, but inductor turns it into C++, where a signed overflow may do anything.
     """
     k0, k1 = seed & _MASK, (seed >> 32) & _MASK
     c0, c1, c2, c3 = counter
     for _ in range(_ROUNDS):
         p0, p1 = _MULTIPLIERS[0] * c0, _MULTIPLIERS[1] * c2
-        c0, c2 = ((p1 >> 32) & _MASK) ^ c1 ^ k0, ((p0 >> 32) & _MASK) ^ c3 ^ k1
+        c0, c2 = ((p1 >> 32) + c2) ^ c1 ^ k0, ((p0 >> 32) + c0) ^ c3 ^ k1
         c1, c3 = p1 & _MASK, p0 & _MASK
         k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
     return c0, c1, c2, c3  # type: ignore[return-value]  # the first round makes tensors of ints
@@ -48,7 +49,7 @@ def bits(key: Tensor, samples: Tensor, latents: int, stream: int) -> Tensor:
     """(..., B, D) int64 words in [0, 2^32) for keys (..., 2) and `samples` (B,)."""
     groups = torch.arange(-(-latents // 4), device=key.device)
     seed, step = key[..., 0, None, None], key[..., 1, None, None] & _MASK
-    words = philox4x32((step, samples[:, None], groups, stream), seed)
+    words = philox4x32((step, samples[:, None] & _MASK, groups, stream), seed)
     return torch.stack(torch.broadcast_tensors(*words), dim=-1).flatten(-2)[..., :latents]
 
 

@@ -78,6 +78,10 @@ def _noise(
         return False, _draw(mu, key, first_sample, stream)
     if eps is None or key is not None:
         raise ValueError("reparam_kl needs exactly one of key and eps")
+    if eps.shape != mu.shape:
+        raise ValueError(
+            f"eps must have the shape of mu, {tuple(mu.shape)}, got {tuple(eps.shape)}"
+        )
     if backend == "triton":
         raise UsageError("backend 'triton' draws its own noise: give key, not eps")
     return False, eps.to(_wide(mu).dtype)

@@ -1,0 +1,77 @@
+"""What the tests of the ops share: one rule of accuracy, and the layouts that opcheck is run on.
+
+The rule: an op computes in float32 (float64 for float64) and rounds its result once to the dtype
+of the tensor. An element of it may differ from the float64 oracle by
+
+    twice what the formula loses, written down naively in eager PyTorch in the same dtype,
+    one rounding of the result                      ROUNDING[dtype] · |exact| + SMALLEST[dtype]
+    STEPS roundings of the terms it adds up         STEPS · ROUNDING[computation] · terms
+
+where `terms` is the sum of the magnitudes of those terms. The floors are needed because the naive
+formula is exact by luck in many an element, and more than once in a row. STEPS is 8 where nothing
+is summed: an exponential is good to 2 roundings and feeds a difference; a sum adds its own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from kernel_cases import laid_out, wide
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+STEPS = 8
+ROUNDING = {
+    torch.float64: 2.0**-53,
+    torch.float32: 2.0**-24,
+    torch.bfloat16: 2.0**-8,
+    torch.float16: 2.0**-11,
+}
+SMALLEST = {
+    torch.float64: 2.0**-1074,
+    torch.float32: 2.0**-149,
+    torch.bfloat16: 2.0**-133,
+    torch.float16: 2.0**-24,
+}
+# gradcheck's own tolerance, 1e-3, would forgive a gradient that is a thousandth wrong.
+STRICT = {"rtol": 1e-6, "atol": 1e-8}
+CHECKED_LAYOUTS = ("contiguous", "transposed", "sliced", "half", "rows expanded")
+
+
+def assert_no_worse(
+    name: str,
+    got: Tensor,
+    naive: Tensor,
+    exact: ArrayLike,
+    terms: ArrayLike,
+    computation: torch.dtype,
+) -> None:
+    """Fails where `got` is further from `exact` than the rule allows; NaN and ∞ must agree."""
+    value, exact = wide(got), np.asarray(exact, dtype=np.float64)
+    assert value.shape == exact.shape, f"{name}: {value.shape} is not {exact.shape}"
+    finite = np.isfinite(exact)
+    np.testing.assert_array_equal(value[~finite], exact[~finite], err_msg=name)
+    value, exact, loss = value[finite], exact[finite], wide(naive)[finite]
+    lost = np.nan_to_num(np.abs(loss - exact), nan=0.0, posinf=0.0)  # it may not be an excuse
+    terms = np.broadcast_to(np.asarray(terms, dtype=np.float64), finite.shape)[finite]
+    bound = ROUNDING[got.dtype] * np.abs(exact) + SMALLEST[got.dtype]
+    bound += 2 * lost + STEPS * ROUNDING[computation] * terms
+    excess = np.abs(value - exact) / bound
+    assert (excess <= 1).all(), f"{name}: {excess.max():.3g} times what is allowed"
+
+
+def sample(shape: tuple[int, int], dtype: torch.dtype, layout: str, seed: int = 0) -> Tensor:
+    """Standard normals of a shape, a dtype and a layout in memory."""
+    return laid_out(np.random.default_rng(seed).normal(size=shape), dtype, layout)
+
+
+def halves(shape: tuple[int, int], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The two halves of one tensor, as an encoder's means and log-variances come."""
+    B, D = shape
+    first, second = sample((B, 2 * D), dtype, "contiguous").chunk(2, dim=1)
+    return first, second
+
+
+def with_gradient(tensor: Tensor) -> Tensor:
+    """The same memory layout, as a leaf that wants a gradient."""
+    return tensor.detach().requires_grad_()
