@@ -8,12 +8,12 @@ user's mistakes end in one line and exit code 2, failures in exit code 1.
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 from typer import Argument, Option
@@ -22,9 +22,9 @@ from typer.core import TyperGroup
 import betavae_core as bv
 from betavae_core import config as settings_file
 from betavae_core.errors import FailureError, Interrupted, UsageError
+from betavae_core.terminal import facts, progress_bar, show, table
 
-if TYPE_CHECKING:
-    from betavae_core.trainer import Progress
+ParserError: Any = typer.BadParameter.__mro__[1]  # typer has a click of its own, or PyPI's
 
 
 class Verbs(TyperGroup):
@@ -37,14 +37,24 @@ class Verbs(TyperGroup):
         except UsageError as error:
             self._fail(str(error), 2)
         except Interrupted as stop:
-            command = f"{ctx.info_name} train --out {stop.path} --resume"
+            command = shlex.join([*_program(), "train", "--out", str(stop.path), "--resume"])
             self._fail(f"stopped at step {stop.step}, all saved; go on with: {command}", 130)
+        except ParserError as error:
+            if type(error).__name__ == "NoArgsIsHelpError":  # a group without a verb
+                raise
+            self._fail(f"{error.format_message()}; see {ctx.info_name} --help", 2)
         except FailureError as error:
             self._fail(str(error), 1)
 
     def _fail(self, message: str, code: int) -> None:
         print(" ".join(message.split("\n")), file=sys.stderr)
         raise typer.Exit(code)
+
+
+def _program() -> list[str]:
+    """How this program is called, so that a line it prints can be pasted."""
+    script = sys.argv[0]
+    return [sys.executable, script] if script.endswith(".py") else [Path(script).name]
 
 
 app = typer.Typer(
@@ -214,10 +224,7 @@ def report(result: Mapping[str, Any], as_json: bool, human: Any) -> None:
     if as_json:
         print(json.dumps(result))
         return
-    from rich.console import Console
-
-    for part in human():
-        Console().print(part)
+    show(human())
 
 
 def run_tables(run: bv.Run) -> list[Any]:
@@ -228,62 +235,6 @@ def run_tables(run: bv.Run) -> list[Any]:
     shown.pop("model_sha256")
     pictures = f"pictures in {run.path / 'figures'}"
     return [facts("Run", shown), table("Nats an image", rows), pictures]
-
-
-def facts(title: str, values: Mapping[str, Any]) -> Any:
-    """A rich table of names and their values."""
-    from rich.table import Table
-
-    result = Table(title=title, title_justify="left", show_header=False)
-    for name, value in values.items():
-        result.add_row(name, _cell(value))
-    return result
-
-
-def table(title: str, rows: Sequence[Mapping[str, Any]]) -> Any:
-    """A rich table of rows with the same keys."""
-    from rich.table import Table
-
-    result = Table(title=title, title_justify="left")
-    for name, value in (rows[0] if rows else {}).items():
-        result.add_column(name, justify="right" if isinstance(value, int | float) else "left")
-    for row in rows:
-        result.add_row(*(_cell(value) for value in row.values()))
-    return result
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "NO"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-    return "x".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-@contextmanager
-def progress_bar() -> Iterator[Progress]:
-    """A bar on stderr that shows the loss; ten plain lines when stderr is not a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    screen = Console(stderr=True)
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    plain = not screen.is_terminal
-    with Progress(*columns, console=screen, transient=True, disable=plain) as bar:
-        task, tenth = bar.add_task("loading the data", total=None), -1
-
-        def show(step: int, steps: int, row: Mapping[str, Any]) -> None:
-            nonlocal tenth
-            text = f"recon {row['recon_nll']:.1f}  KL {row['kl']:.2f} nats"
-            if plain and 10 * step // steps > tenth:
-                tenth = 10 * step // steps
-                print(f"step {step:,} of {steps:,}  {text}", file=sys.stderr)
-            done = "evaluating, drawing" if step == steps else text
-            bar.update(task, completed=step, total=steps, description=done)
-
-        yield show
 
 
 if __name__ == "__main__":

@@ -34,7 +34,8 @@ from betavae_core.config import Config
 from betavae_core.data.dataset import Dataset
 from betavae_core.hardware import choose_precision
 from betavae_core.objectives import Beta
-from betavae_core.runs import RunDirectory, make_model
+from betavae_core.run_directory import RunDirectory
+from betavae_core.runs import make_model
 from betavae_core.trainer import Trainer
 
 Progress = Callable[[str], None]

@@ -9,9 +9,11 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from fractions import Fraction
 from importlib import resources
-from math import ceil, isfinite, prod
+from math import ceil, prod
 from pathlib import Path
+from sys import float_info
 from typing import Any
 
 import tomli_w
@@ -55,7 +57,8 @@ class Config:
     checkpoint_every: int = 1_000
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden", tuple(self.hidden))
+        if isinstance(self.hidden, list):
+            object.__setattr__(self, "hidden", tuple(self.hidden))
         for name, invariants in _INVARIANTS.items():
             value = getattr(self, name)
             if value is None and name in _OPTIONAL:
@@ -75,7 +78,7 @@ class Config:
             beta = self.beta_norm / ratio
         steps = self.steps or DEFAULT_STEPS[device]
         if self.epochs is not None:
-            steps = ceil(self.epochs * images / self.batch_size)
+            steps = ceil(Fraction(str(self.epochs)) * images / self.batch_size)
         return replace(
             self,
             beta=beta,
@@ -185,11 +188,12 @@ def _is_int(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return (_is_int(value) or isinstance(value, float)) and isfinite(value)
+    return (_is_int(value) or isinstance(value, float)) and abs(value) <= float_info.max
 
 
-def _one_of(*names: str) -> tuple[Callable[[Any], bool], str]:
-    return lambda value: value in (*names, CUSTOM), f"one of {', '.join(names)}"
+def _one_of(*names: str, custom: bool = False) -> tuple[Callable[[Any], bool], str]:
+    accepted = (*names, CUSTOM) if custom else names
+    return lambda value: value in accepted, f"one of {', '.join(names)}"
 
 
 _WHOLE = (_is_int, "a whole number")
@@ -197,20 +201,23 @@ _FINITE = (_is_number, "a finite number")
 _COUNT = (lambda value: value >= 1, ">= 1")
 _NOT_NEGATIVE = (lambda value: value >= 0, ">= 0")
 _POSITIVE = (lambda value: value > 0, "> 0")
-_WIDTHS = (lambda value: all(_is_int(w) and w >= 1 for w in value), "widths >= 1")
+_WIDTHS = (
+    lambda value: isinstance(value, tuple) and all(_is_int(w) and w >= 1 for w in value),
+    "widths >= 1",
+)
 _TEXT = (lambda value: isinstance(value, str) and value != "", "a data set's name or a path")
 
 _EITHER = (("beta_norm", "beta"), ("beta", "beta_norm"), ("epochs", "steps"), ("steps", "epochs"))
 _OPTIONAL = {"beta", "beta_norm", "capacity_steps", "arch", "steps", "epochs"}
 _INVARIANTS: dict[str, tuple[tuple[Callable[[Any], bool], str], ...]] = {
     "data": (_TEXT,),
-    "objective": (_one_of("beta", "capacity"),),
+    "objective": (_one_of("beta", "capacity", custom=True),),
     "beta": (_FINITE, _NOT_NEGATIVE),
     "beta_norm": (_FINITE, _NOT_NEGATIVE),
     "gamma": (_FINITE, _NOT_NEGATIVE),
     "capacity_max": (_FINITE, _NOT_NEGATIVE),
     "capacity_steps": (_WHOLE, _COUNT),
-    "arch": (_one_of(*ARCHITECTURES),),
+    "arch": (_one_of(*ARCHITECTURES, custom=True),),
     "hidden": (_WIDTHS,),
     "latent_dim": (_WHOLE, _COUNT),
     "likelihood": (_one_of("bernoulli", "gaussian"),),

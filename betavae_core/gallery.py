@@ -107,8 +107,9 @@ def traversals(run: Run, dataset: Dataset) -> Figure:
 
 def kl(run: Run, dataset: Dataset) -> Figure:
     """KL per latent over training, and the capacity where the objective has one."""
-    steps = np.array([row["step"] for row in run.metrics])
-    per_latent = np.array([row["kl_per_latent"] for row in run.metrics])
+    rows = _logged(run)
+    steps = np.array([row["step"] for row in rows])
+    per_latent = np.array([row["kl_per_latent"] for row in rows])
     capacity = None
     if run.config.objective == "capacity":
         capacity = np.array([Capacity.from_config(run.config).capacity(step) for step in steps])
@@ -118,10 +119,17 @@ def kl(run: Run, dataset: Dataset) -> Figure:
 
 def training(run: Run, dataset: Dataset) -> Figure:
     """The terms of the negative ELBO over training."""
-    columns = ("step", "recon_nll", "kl", "loss")
-    steps, recon_nll, kl, loss = (np.array([row[c] for row in run.metrics]) for c in columns)
+    rows, columns = _logged(run), ("step", "recon_nll", "kl", "loss")
+    steps, recon_nll, kl, loss = (np.array([row[c] for row in rows]) for c in columns)
     title = f"Loss on training batches · {_name(run)}"
     return figures.training(steps, recon_nll, kl, loss, title=title)
+
+
+def _logged(run: Run) -> list[dict[str, Any]]:
+    """The rows of the run's log. Raises UsageError while it has none."""
+    if not (rows := run.metrics):
+        raise UsageError(f"the log of the run in {run.path} has no line yet; resume it or wait")
+    return rows
 
 
 def _test_images(dataset: Dataset, count: int) -> NDArray[np.uint8]:

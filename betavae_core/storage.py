@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -41,8 +42,9 @@ def _sync_folder(path: Path) -> None:
 def serialise(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:
     """A safetensors file; `facts` in one metadata key, for with two its bytes would vary."""
     metadata = {"betavae": json.dumps(facts, sort_keys=True)}
-    contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    return safetensors.torch.save(contiguous, metadata)
+    layout = torch.contiguous_format
+    copies = {name: t.detach().cpu().clone(memory_format=layout) for name, t in tensors.items()}
+    return safetensors.torch.save(copies, metadata)  # refuses tied weights unless copied
 
 
 def read_weights(path: Path, sha256: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -65,14 +67,16 @@ def read_weights(path: Path, sha256: str) -> tuple[dict[str, Tensor], dict[str, 
         raise DataError(f"{path} holds no weights of this library: {error}") from None
 
 
-def read_json(path: Path, keys: tuple[str, ...]) -> dict[str, Any] | None:
-    """The object in a JSON file with at least `keys`, or None where there is no such file."""
+def read_json(path: Path, kinds: Mapping[str, type]) -> dict[str, Any] | None:
+    """The object in a JSON file with at least these keys, or None where there is no such file."""
     try:
         content = json.loads(path.read_bytes())
-        if not all(key in content for key in keys):
-            raise ValueError(f"one of {', '.join(keys)} is missing")
+        if not all(isinstance(content[key], kind) for key, kind in kinds.items()):
+            raise ValueError(f"one of {', '.join(kinds)} has the wrong type")
     except FileNotFoundError:
         return None
+    except KeyError as missing:
+        raise DataError(f"{path} is damaged: {missing} is missing") from None
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{path} is damaged: {error}") from None
     return content

@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import isfinite
 from typing import Any
 
 import torch
@@ -28,7 +29,8 @@ from betavae_core.hardware import environment
 from betavae_core.model import BetaVAE
 from betavae_core.objectives import Objective
 from betavae_core.ops.backend import uses_triton
-from betavae_core.runs import RunDirectory, flatten_state, read_latest, restore_state
+from betavae_core.run_directory import RunDirectory, read_latest
+from betavae_core.runs import flatten_state, restore_state
 
 Progress = Callable[[int, int, dict[str, Any]], None]
 
@@ -171,7 +173,12 @@ class Trainer:
     def evaluate(self) -> dict[str, Any]:
         """The report on both splits, as the model stands."""
         model, step, seed = self.model, self.step, self.config.seed
-        return report(model, self.images, self.splits, self.objective, step=step, seed=seed)
+        result = report(model, self.images, self.splits, self.objective, step=step, seed=seed)
+        for name in self.splits:
+            for term, value in result[name].items():
+                if not isfinite(value):
+                    self._diverged(step, f"{term} = {value:g} on the {name} images")
+        return result
 
     def _log(self) -> None:
         """Write the means over the steps since the last line."""

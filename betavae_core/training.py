@@ -12,23 +12,23 @@ from numpy.typing import NDArray
 from torch import nn
 
 from betavae_core import data
-from betavae_core.config import CUSTOM, Config, flag
+from betavae_core.config import CUSTOM, Config, checked_names, flag
 from betavae_core.data import canonical
 from betavae_core.data.dataset import Dataset
 from betavae_core.data.split import split
-from betavae_core.errors import UsageError
+from betavae_core.errors import Interrupted, UsageError
 from betavae_core.gallery import draw_all
 from betavae_core.hardware import choose_device, choose_precision
 from betavae_core.objectives import OBJECTIVES, Objective
-from betavae_core.runs import (
-    Run,
+from betavae_core.run_directory import (
     RunDirectory,
-    load,
-    make_model,
     next_directory,
     read_config,
+    read_latest,
     read_summary,
+    require_run,
 )
+from betavae_core.runs import Run, load, make_model
 from betavae_core.trainer import Progress, Trainer
 
 
@@ -64,9 +64,14 @@ def train(
     """
     if resume and out is None:
         raise UsageError("--resume needs --out, the folder of the run to go on with")
-    saved = read_config(Path(out)) if resume and out is not None else None
+    saved = None
+    if resume and out is not None:
+        require_run(Path(out))
+        saved = read_config(Path(out))
     if not isinstance(config, Config):
-        config = (saved or Config()).updated(config or {})
+        config = (saved or Config()).updated(checked_names(config or {}, "train"))
+    if out is not None and config == saved and is_finished(Path(out), saved):
+        return load(out, encoder=encoder, decoder=decoder)  # its data are not needed any more
     dataset = load_images(images, config)
     config = replace(config, data=dataset.name if images is not None else canonical(config.data))
     settings = _settle(config, dataset, encoder, objective)
@@ -82,6 +87,9 @@ def train(
             directory.extend(settings)
         trainer.fit()
         return _finish(trainer, dataset)
+    except KeyboardInterrupt:  # before the loop, after it, or the second Ctrl-C in it
+        latest = read_latest(path)
+        raise Interrupted(latest["step"] if latest else 0, path) from None
     finally:
         directory.close()
 

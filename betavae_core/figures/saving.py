@@ -34,12 +34,18 @@ def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = DPI) -> Pat
         raise UsageError(f"a figure's file must end in .png, .pdf or .svg, got {path.name!r}")
     drawing = io.BytesIO()
     figure.savefig(drawing, format=kind, dpi=dpi, metadata=_UNSIGNED[kind])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, drawing.getvalue())
+    try:
+        replace(path, drawing.getvalue())
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}; choose another folder"
+        ) from None
     return path
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace(path: Path, content: bytes) -> None:
+    """Write the file whole or not at all, making its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:

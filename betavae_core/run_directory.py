@@ -1,0 +1,217 @@
+"""A run on disk: its settings, its log, its checkpoints, its result. Nothing is ever unpickled.
+
+    config.toml                    every setting, resolved; a run exists when this file does
+    metrics.jsonl, timings.jsonl   one object a line; only the second holds clock readings
+    checkpoint/step-N.safetensors  weights, optimizer, the log rows not yet written
+    checkpoint/latest.json         which file, its SHA-256, the length of the logs; replaced last
+    model.safetensors              the weights, at the end
+    summary.json                   the result, at the end, with the SHA-256 of the weights
+    figures/*.png
+
+Files are replaced atomically and a checkpoint is named only once it is whole, so a reader and a
+resumed run always find a good one, whenever the writer dies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from betavae_core.config import Config, read_toml
+from betavae_core.errors import DataError, UsageError
+from betavae_core.storage import PARTIAL, read_json, read_weights, serialise, write_atomic
+
+LOGS = ("metrics.jsonl", "timings.jsonl")
+
+
+@dataclass
+class RunDirectory:
+    """The files of one run, held under a lock from `create` or `open` until `close`."""
+
+    path: Path
+    _lock: int = field(default=-1, repr=False)
+
+    @classmethod
+    def create(cls, path: Path, config: Config) -> RunDirectory:
+        """A new run. Raises UsageError when `path` is not empty or cannot be written.
+
+        config.toml comes first: until it is there, the folder counts as empty.
+        """
+        directory = cls(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            directory._acquire()
+            if any(entry.name != PARTIAL.format("config.toml") for entry in path.iterdir()):
+                raise UsageError(
+                    f"--out must be a new or an empty folder, and {path} is not empty; "
+                    "add --resume to go on with the run in it"
+                )
+            directory._write_config(config)
+        except OSError as error:
+            directory.close()
+            raise UsageError(
+                f"--out must be a folder that can be written, got {path}: {error.strerror}"
+            ) from None
+        except BaseException:
+            directory.close()
+            raise
+        return directory
+
+    @classmethod
+    def open(cls, path: Path) -> RunDirectory:
+        """The run that `require_run` found. Raises UsageError when another process writes it."""
+        directory = cls(path)
+        directory._acquire()
+        return directory
+
+    def _acquire(self) -> None:
+        try:
+            import fcntl
+        except ImportError:  # Windows has no flock
+            return
+        self._lock = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.close()
+            raise UsageError(
+                f"--out must not be in use, and another training writes {self.path}; "
+                "wait for it or choose another folder"
+            ) from None
+
+    def close(self) -> None:
+        """Release the lock."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def extend(self, config: Config) -> None:
+        """Replace the settings by those of a longer run: its result is no longer this one's."""
+        (self.path / "summary.json").unlink(missing_ok=True)
+        self._write_config(config)
+
+    def _write_config(self, config: Config) -> None:
+        write_atomic(self.path / "config.toml", config.write_toml().encode())
+
+    def append(self, log: str, row: Mapping[str, Any]) -> None:
+        """Add a line to a log."""
+        with open(self.path / log, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def save_checkpoint(
+        self, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
+    ) -> None:
+        """Write the state at `step` and make it the latest; the one before is removed."""
+        folder = self.path / "checkpoint"
+        folder.mkdir(exist_ok=True)
+        content = serialise(tensors, {**facts, "step": step})
+        name = f"step-{step}.safetensors"
+        write_atomic(folder / name, content)
+        latest = {
+            "file": name,
+            "step": step,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "log_bytes": {log: self._durable_length(log) for log in LOGS},
+        }
+        write_atomic(folder / "latest.json", json.dumps(latest, indent=2).encode())
+        for old in folder.glob("step-*.safetensors"):
+            if old.name != name:
+                old.unlink()
+
+    def _durable_length(self, log: str) -> int:
+        with open(self.path / log, "ab") as file:
+            os.fsync(file.fileno())
+            return file.tell()
+
+    def read_checkpoint(self) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
+        """The step, tensors and facts of the latest checkpoint, if there is one."""
+        latest = read_latest(self.path)
+        if latest is None:
+            return None
+        tensors, facts = read_weights(self.path / "checkpoint" / latest["file"], latest["sha256"])
+        if facts.get("step") != latest["step"]:
+            raise DataError(
+                f"{self.path / 'checkpoint' / 'latest.json'} is damaged: it says step "
+                f"{latest['step']} of a checkpoint of step {facts.get('step')}"
+            )
+        self._check_logs(latest["log_bytes"])
+        return latest["step"], tensors, facts
+
+    def _check_logs(self, lengths: Mapping[str, int]) -> None:
+        """Raise DataError for a log that is shorter than the checkpoint says it was."""
+        for log in LOGS:
+            file = self.path / log
+            if (file.stat().st_size if file.exists() else 0) < lengths[log]:
+                raise DataError(
+                    f"{file} is damaged: it has lost lines that were written before the latest "
+                    "checkpoint; restore it from a backup"
+                )
+
+    def cut_logs(self) -> None:
+        """Forget the lines of the logs that came after the latest checkpoint."""
+        latest = read_latest(self.path)
+        for log in LOGS:
+            with open(self.path / log, "ab") as file:
+                file.truncate(latest["log_bytes"][log] if latest else 0)
+
+    def finish(
+        self, weights: Mapping[str, Tensor], facts: Mapping[str, Any], summary: dict[str, Any]
+    ) -> None:
+        """Write model.safetensors and then, last, summary.json."""
+        content = serialise(weights, facts)
+        write_atomic(self.path / "model.safetensors", content)
+        summary["model_sha256"] = hashlib.sha256(content).hexdigest()
+        write_atomic(self.path / "summary.json", json.dumps(summary, indent=2).encode())
+
+
+def next_directory(name: str, root: Path = Path("runs")) -> Path:
+    """runs/NAME-NUMBER with the first number that is free."""
+    number = 1
+    while (root / f"{name}-{number}").exists():
+        number += 1
+    return root / f"{name}-{number}"
+
+
+def require_run(path: Path) -> None:
+    """Raise UsageError unless there is a run in `path` to go on with."""
+    if not (path / "config.toml").is_file():
+        raise UsageError(
+            f"--resume needs a run in --out, and {path} holds no config.toml; "
+            "start one without --resume"
+        )
+
+
+def read_config(path: Path) -> Config:
+    """The settings of the run in `path`. Raises UsageError when there is none or it is damaged."""
+    source = path / "config.toml"
+    try:
+        settings = read_toml(source.read_text(encoding="utf-8"), str(source))
+    except OSError as error:
+        raise UsageError(f"RUN must be the folder of a run, got {path}: {error}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{source} is damaged: {error}") from None
+    try:
+        return Config(**settings)
+    except UsageError as error:
+        raise DataError(f"{source} is damaged: {error}") from None
+
+
+def read_summary(path: Path) -> dict[str, Any] | None:
+    """The result of the run in `path`, or None while it has none."""
+    return read_json(path / "summary.json", {"steps": int, "model_sha256": str})
+
+
+def read_latest(path: Path) -> dict[str, Any] | None:
+    """What checkpoint/latest.json says, or None before the first checkpoint."""
+    source = path / "checkpoint" / "latest.json"
+    latest = read_json(source, {"file": str, "step": int, "sha256": str, "log_bytes": dict})
+    if latest is not None and not all(type(latest["log_bytes"].get(log)) is int for log in LOGS):
+        raise DataError(f"{source} is damaged: log_bytes lacks the length of a log")
+    return latest
