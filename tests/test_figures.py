@@ -252,7 +252,7 @@ def test_a_failed_save_keeps_the_old_file_and_leaves_no_other(
         raise OSError("no space left on device")
 
     monkeypatch.setattr(saving.os, "fsync", full)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(UsageError, match="cannot be written: no space"):
         figures.save(traversal(1, 1, 8, 8), path)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
-from figure_reading import curves, drawn_texts, images_of, noise, traversal
+from figure_reading import assert_legible, clusters, curves, noise, panel, traversal
 from matplotlib.figure import Figure
-from matplotlib.transforms import Bbox
 
 from betavae_core import figures
 from betavae_core.figures.curves import spread
@@ -18,27 +17,33 @@ from betavae_core.figures.page import TEXT_HEIGHT, fitted, number, text_width, w
 LONG = "shapes2d, test split: a title that goes on " * 4 + "and/a/path/with/no/space" * 9
 
 
-def boxes(figure: Figure) -> dict[str, Bbox]:
-    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
-    texts = [text for text in drawn_texts(figure) if text.get_text()]
-    return {f"{n}: {t.get_text()}": t.get_window_extent(renderer) for n, t in enumerate(texts)}
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
-def assert_legible(figure: Figure) -> None:
-    """No text overlaps another or an image, and each lies inside the figure."""
-    named = boxes(figure)
-    page = figure.bbox
-    for name, box in named.items():
-        inside = page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1
-        assert inside, f"{name} leaves the figure: {box}"
-    pictures = {f"image {n}": i.get_window_extent() for n, i in enumerate(images_of(figure))}
-    pairs = itertools.chain(
-        itertools.combinations(named.items(), 2), itertools.product(named.items(), pictures.items())
+def heat(rows: int, columns: int, *, name: str = "z", title: str = "t") -> Figure:
+    return figures.heatmap(
+        noise(rows, columns),
+        [f"{name} {n}" for n in range(rows)],
+        [f"{name} {n}" for n in range(columns)],
+        title=title,
+        labels=("β_norm", "number of latents"),
+        unit="disentanglement score (accuracy)",
     )
-    for (one, a), (other, b) in pairs:
-        width = min(a.x1, b.x1) - max(a.x0, b.x0)
-        height = min(a.y1, b.y1) - max(a.y0, b.y0)
-        assert not (width > 0.5 and height > 0.5), f"{one} overlaps {other}"
+
+
+def answers(latents: int, classes: int, factors: int, **more: Any) -> Figure:
+    curves = {
+        f"factor {n} (unit)": (np.linspace(0, 6, 40), 6 * noise(latents, classes, 40) - 3)
+        for n in range(factors)
+    }
+    maps = more.get("maps", noise(latents, 32, 32))
+    names = ("square", "ellipse", "heart") if classes > 1 else ()
+    return figures.factors(maps, curves, 3 * noise(latents), title="t", names=names)
+
+
+def frames(latents: int, *image: int) -> list[Figure]:
+    cells = noise(latents, 3, *image)
+    return figures.traversal_frames(cells, 9 * noise(latents), [-3, 0, 3], title=LONG)
 
 
 LAYOUTS: dict[str, Callable[[], Figure]] = {
@@ -73,6 +78,68 @@ LAYOUTS: dict[str, Callable[[], Figure]] = {
     "sheet of long words": lambda: figures.contact_sheet(
         noise(5, 64, 64, 3), title="t", captions=["_".join(["name"] * 60)] * 5
     ),
+    "interpolation, 16 steps": lambda: figures.interpolation(
+        noise(8, 16, 28, 28), noise(8, 2, 28, 28), title=LONG
+    ),
+    "interpolation in colour": lambda: figures.interpolation(noise(20, 4, 64, 64, 3), title="t"),
+    "one step of interpolation": lambda: figures.interpolation(
+        noise(1, 1, 8, 8), noise(1, 2, 8, 8), title="t"
+    ),
+    "hundred samples": lambda: figures.samples(noise(100, 28, 28), title=LONG),
+    "one sample": lambda: figures.samples(noise(1, 64, 64, 3), title="t"),
+    "manifold": lambda: figures.manifold(noise(20, 20, 28, 28), title=LONG),
+    "manifold of one": lambda: figures.manifold(noise(1, 1, 28, 28), -1e-3, 1e-3, title="t"),
+    "manifold in colour": lambda: figures.manifold(noise(9, 9, 64, 64, 3), -200, 200, title="t"),
+    "two classes": lambda: figures.scatter(*clusters(500, 2), "az", title=LONG, prior=True),
+    "26 classes": lambda: figures.scatter(*clusters(2000, 26), LETTERS, title="t", prior=True),
+    "26 classes in one place": lambda: figures.scatter(
+        1e-9 * noise(260, 2), np.arange(260) % 26, LETTERS, title="t"
+    ),
+    "classes of long names": lambda: figures.scatter(*clusters(90, 3), [LONG] * 3, title="t"),
+    "no classes": lambda: figures.scatter(1e5 * clusters(90, 3)[0], title="t"),
+    "one code": lambda: figures.scatter([[0.1, -0.3]], [7], title="t"),
+    "embedding": lambda: figures.embedding(*clusters(500, 10), title=LONG, method="tsne"),
+    "against capacity": lambda: figures.kl_over(
+        np.linspace(0, 25, 50), noise(50, 10), xlabel="capacity C (nats)", title="t"
+    ),
+    "matrix": lambda: heat(6, 9),
+    "matrix of one": lambda: heat(1, 1, title=LONG),
+    "matrix of many latents": lambda: heat(10, 32),
+    "matrix of long names": lambda: heat(3, 4, name=LONG),
+    "large matrix": lambda: heat(40, 40),
+    "maps": lambda: figures.factors(noise(10, 32, 32), {}, noise(10), title=LONG),
+    "one map": lambda: figures.factors(noise(1, 8, 8), {}, noise(1), title="t"),
+    "factors": lambda: answers(10, 3, 2),
+    "one factor of three shapes": lambda: answers(2, 3, 1, maps=None),
+    "factors of 32 latents": lambda: answers(33, 1, 1),
+    "factors of 12 latents, six curves": lambda: answers(12, 3, 6),
+    "factors without position": lambda: answers(5, 3, 4, maps=None),
+    "blobs": lambda: figures.side_by_side(
+        [
+            panel(
+                name,
+                6,
+                7,
+                64,
+                64,
+                originals=noise(9, 64, 64),
+                reconstructions=noise(9, 64, 64),
+                maps=noise(6, 16, 16),
+            )
+            for name in ("β = 1", "β = 150")
+        ],
+        title=LONG,
+    ),
+    "32 latents beside ten": lambda: figures.side_by_side(
+        [panel("β-VAE", 32, 9, 64, 64, 3), panel("VAE", 10, 9, 64, 64, 3)], title="t"
+    ),
+    "four models of long names": lambda: figures.side_by_side(
+        [panel(LONG, 2, 7, 28, 28) for _ in range(4)], title="t"
+    ),
+    "one model, one latent": lambda: figures.side_by_side([panel("", 1, 1, 8, 8)], title="t"),
+    "frame": lambda: frames(10, 28, 28)[0],
+    "frame of 32 latents": lambda: frames(33, 64, 64, 3)[1],
+    "frame of one latent": lambda: frames(1, 64, 64)[0],
 }
 
 

@@ -1,4 +1,4 @@
-"""What the curves over training share: the axis of steps, and lines named at their ends."""
+"""What the curves share: an increasing axis, round ticks, and lines named at their ends."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
@@ -17,11 +18,11 @@ from betavae_core.figures.page import DPI, LINE, SMALL
 END_GAP = 0.16  # inches from the end of a line to its name
 
 
-def training_steps(steps: ArrayLike) -> NDArray[np.float64]:
-    """`steps` (T,) as floats: at least one, and increasing. Raises UsageError."""
-    array = finite("steps", steps, (np.size(steps),))
+def increasing(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    """`values` (T,) as floats: at least one, and increasing. Raises UsageError."""
+    array = finite(name, values, (np.size(values),))
     if array.size == 0 or (np.diff(array) <= 0).any():
-        raise UsageError("steps must be at least one and increase, got another order or none")
+        raise UsageError(f"{name} must be at least one and increase, got another order or none")
     return array
 
 
@@ -36,11 +37,16 @@ def span(axes: Axes, steps: NDArray[np.float64], low: float, high: float) -> Non
     alone = len(steps) == 1
     axes.set_xlim(steps[0] - 1 if alone else min(steps[0], 0.0), steps[-1])
     axes.set_ylim(low, high)
-    ticks = FixedLocator([steps[0]]) if alone else MaxNLocator(6, integer=True)
-    axes.xaxis.set_major_locator(ticks)
-    axes.yaxis.set_major_locator(MaxNLocator(5))
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(_tick))
+    round_ticks(axes.xaxis, 6, integer=bool((steps == np.round(steps)).all()))
+    if alone:
+        axes.xaxis.set_major_locator(FixedLocator([steps[0]]))
+    round_ticks(axes.yaxis, 5)
+
+
+def round_ticks(axis: Axis, most: int, *, integer: bool = False) -> None:
+    """At most `most` intervals between round numbers, written plainly: 20k, −0.5."""
+    axis.set_major_locator(MaxNLocator(most, integer=integer, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_formatter(FuncFormatter(_tick))
 
 
 def _tick(value: float, _: int | None = None) -> str:

@@ -1,4 +1,7 @@
-"""The KL of each latent over training: which latents wake, when, and how much each carries."""
+"""The KL of each latent over training, or over the capacity that it is given.
+
+Which latents wake, when, and how much each carries: Burgess et al. (2018), figure 3.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from betavae_core.errors import UsageError
-from betavae_core.figures.curves import END_GAP, draw, name_ends, span, training_steps
+from betavae_core.figures.curves import END_GAP, draw, increasing, name_ends, span
 from betavae_core.figures.inputs import finite
 from betavae_core.figures.page import (
     ACTIVE_NATS,
@@ -45,10 +48,25 @@ def kl_per_latent(steps: Any, kl: Any, *, title: str, capacity: Any = None) -> F
     Latents with at least 0.1 nats at the last step are named at the ends of their lines with that
     KL (the 20 largest); the others are light grey. Raises UsageError when shapes disagree.
     """
-    steps, kl = training_steps(steps), _per_latent(kl, np.size(steps))
+    steps = increasing("steps", steps)
+    return _lines(steps, kl, capacity, "training step", title)
+
+
+@styled
+def kl_over(x: Any, kl: Any, *, xlabel: str, title: str, capacity: Any = None) -> Figure:
+    """The same over any `x` (T,) that increases, named by `xlabel` with its unit.
+
+    Over the capacity C itself, give it as `x` and as `capacity`: the dashed diagonal is then the
+    target. Of a schedule that ends, give the part up to its end, where C still increases.
+    """
+    return _lines(increasing("x", x), kl, capacity, xlabel, title)
+
+
+def _lines(x: NDArray[np.float64], kl: Any, capacity: Any, xlabel: str, title: str) -> Figure:
+    kl = _per_latent(kl, len(x))
     total = {"total": kl.sum(axis=1)}
     if capacity is not None:
-        total["C"] = finite("capacity", capacity, steps.shape)
+        total["C"] = finite("capacity", capacity, x.shape)
     order = np.argsort(-kl[-1], kind="stable")
     active = order[kl[-1, order] >= ACTIVE_NATS]
     names, ends, colors = _names(kl[-1], active)
@@ -59,8 +77,9 @@ def kl_per_latent(steps: Any, kl: Any, *, title: str, capacity: Any = None) -> F
     page = Page(TEXT_WIDTH, TOTAL_HEIGHT + BETWEEN + height + BELOW, title)
     above = page.panel(LEFT, 0, width, TOTAL_HEIGHT)
     below = page.panel(LEFT, TOTAL_HEIGHT + BETWEEN, width, height)
-    _draw_total(above, steps, total)
-    _draw_latents(below, steps, kl, active)
+    _draw_total(above, x, total)
+    _draw_latents(below, x, kl, active)
+    below.set_xlabel(xlabel)
     name_ends(below, ends, names, colors)
     for axes in (above, below):
         axes.yaxis.set_label_coords(-(LEFT - 0.07) / width, 0.5)
@@ -74,13 +93,11 @@ def _per_latent(kl: Any, steps: int) -> NDArray[np.float64]:
     return finite("kl", kl, (steps, shape[1]))
 
 
-def _draw_total(
-    axes: Axes, steps: NDArray[np.float64], total: dict[str, NDArray[np.float64]]
-) -> None:
+def _draw_total(axes: Axes, x: NDArray[np.float64], total: dict[str, NDArray[np.float64]]) -> None:
     for name, curve in total.items():
         dashes = {"linestyle": (0, (3, 2)), "color": "0.45"} if name == "C" else {"color": INK}
-        draw(axes, steps, curve, linewidth=1.2, **dashes)
-    span(axes, steps, 0, max(1.04 * max(curve.max() for curve in total.values()), ACTIVE_NATS))
+        draw(axes, x, curve, linewidth=1.2, **dashes)
+    span(axes, x, 0, max(1.04 * max(curve.max() for curve in total.values()), ACTIVE_NATS))
     axes.tick_params(labelbottom=False)
     axes.set_ylabel("KL (nats)")
     ends = [curve[-1] for curve in total.values()]
@@ -88,15 +105,14 @@ def _draw_total(
 
 
 def _draw_latents(
-    axes: Axes, steps: NDArray[np.float64], kl: NDArray[np.float64], active: NDArray[np.intp]
+    axes: Axes, x: NDArray[np.float64], kl: NDArray[np.float64], active: NDArray[np.intp]
 ) -> None:
     """The inactive below the active, the most active on top."""
     for latent in np.setdiff1d(np.arange(kl.shape[1]), active):
-        draw(axes, steps, kl[:, latent], color=ASLEEP, linewidth=0.6)
+        draw(axes, x, kl[:, latent], color=ASLEEP, linewidth=0.6)
     for latent, color in zip(active[::-1], _shades(len(active))[::-1], strict=True):
-        draw(axes, steps, kl[:, latent], color=color, linewidth=1.0)
-    span(axes, steps, 0, max(1.04 * kl.max(), ACTIVE_NATS))
-    axes.set_xlabel("training step")
+        draw(axes, x, kl[:, latent], color=color, linewidth=1.0)
+    span(axes, x, 0, max(1.04 * kl.max(), ACTIVE_NATS))
     axes.set_ylabel("KL per latent (nats)")
 
 

@@ -169,6 +169,10 @@ class Page:
         frame = Rectangle((x, y), width, height, fill=False, edgecolor=FRAME, linewidth=0.4)
         self._ink.add_patch(frame)
 
+    def line(self, x: float, end: float, y: float, **line: Any) -> None:
+        """A level line from x to `end`."""
+        self._ink.plot([x, end], [y, y], clip_on=False, **line)
+
     def panel(self, x: float, y: float, width: float, height: float) -> Axes:
         """Axes for curves whose frame has its top left corner at (x, y)."""
         left = (x + self.left) / self.width
@@ -200,3 +204,22 @@ def number(value: float) -> str:
     size = abs(value)
     form = ".2f" if size < 100 else ",.1f" if size < 1e4 else ",.0f" if size < 1e6 else ".3g"
     return f"{value:{form}}".replace("-", "−")
+
+
+def sigma_label(sigma: float) -> str:
+    """A posterior standard deviation for a label: two digits that count, nothing below 0.001."""
+    if sigma < 0.0005:
+        return "<0.001"
+    return f"{sigma:.2f}" if sigma >= 0.1 else f"{sigma:.3f}"
+
+
+def plain(values: NDArray[np.float64]) -> list[str]:
+    """Values of a latent or a factor for labels: three digits that count, and a true minus."""
+    return [f"{value + 0.0:.3g}".replace("-", "−") for value in values]
+
+
+def shortened(text: str, inches: float, points: float = LABEL) -> str:
+    """`text`, or as much of its head as fits in `inches` with an ellipsis."""
+    if text_width(text, points) <= inches:
+        return text
+    return text[: _longest_head(text, inches - text_width("…", points), points)] + "…"

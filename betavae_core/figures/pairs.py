@@ -16,12 +16,11 @@ from betavae_core.figures.page import (
     styled,
     text_width,
 )
+from betavae_core.figures.tiles import GAP, LARGEST, draw_row
 
 PER_LINE = 10
 MOST = 40
-GAP = 0.03  # inches between images
 BLOCK_GAP = 0.12  # inches between one pair of rows and the next
-LARGEST = 0.8  # inches
 NAMES = ("input", "reconstruction")
 
 
@@ -32,8 +31,8 @@ def reconstructions(originals: Any, reconstructions: Any, *, title: str) -> Figu
     Both are (n, H, W) or (n, H, W, C) with C in {1, 3}, as uint8 (255 is white) or as floats in
     [0, 1], and have equal shapes. Grey is never rescaled. Raises UsageError otherwise.
     """
-    inputs = unit_images("originals", originals, 1)
-    outputs = unit_images("reconstructions", reconstructions, 1)
+    inputs = unit_images("originals", originals, "n")
+    outputs = unit_images("reconstructions", reconstructions, "n")
     if inputs.shape != outputs.shape:
         raise UsageError(
             "originals and reconstructions must have one shape, "
@@ -48,15 +47,14 @@ def reconstructions(originals: Any, reconstructions: Any, *, title: str) -> Figu
     left = text_width(NAMES[1]) + 0.1
     tallest = (TEXT_HEIGHT / blocks - BLOCK_GAP) / 2 - GAP
     room = min((TEXT_WIDTH - left) / columns - GAP, LARGEST)
-    width, height = fitted(inputs.shape[1:], room, min(LARGEST, tallest))
-    across, down = width + GAP, height + GAP
+    size = fitted(inputs.shape[1:], room, min(LARGEST, tallest))
+    across, down = size[0] + GAP, size[1] + GAP
     block = 2 * down + BLOCK_GAP
     page = Page(left + columns * across - GAP, blocks * block - BLOCK_GAP - GAP, title)
     for n in range(blocks):
-        for row, name in enumerate(NAMES):
-            page.text(left - 0.1, n * block + row * down + height / 2, name, ha="right")
-    for n in range(shown):
-        x, y = left + n % PER_LINE * across, n // PER_LINE * block
-        page.image(inputs[n], x, y, (width, height))
-        page.image(outputs[n], x, y + down, (width, height))
+        line = slice(n * PER_LINE, min((n + 1) * PER_LINE, shown))
+        for row, (name, images) in enumerate(zip(NAMES, (inputs, outputs), strict=True)):
+            y = n * block + row * down
+            page.text(left - 0.1, y + size[1] / 2, name, ha="right")
+            draw_row(page, images[line], left, y, size)
     return page.figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from pathlib import Path
@@ -26,7 +27,7 @@ def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = DPI) -> Pat
 
     A reader of `path` sees the old file or the new one, never a part. The file holds no date and
     no software version, so one figure saved twice gives the same bytes.
-    Raises UsageError for another suffix.
+    Raises UsageError for another suffix, and where the file cannot be written.
     """
     path = Path(path)
     kind = path.suffix.lower().removeprefix(".")
@@ -34,24 +35,27 @@ def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = DPI) -> Pat
         raise UsageError(f"a figure's file must end in .png, .pdf or .svg, got {path.name!r}")
     drawing = io.BytesIO()
     figure.savefig(drawing, format=kind, dpi=dpi, metadata=_UNSIGNED[kind])
-    try:
-        replace(path, drawing.getvalue())
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written: {error.strerror}; choose another folder"
-        ) from None
+    replace(path, drawing.getvalue())
     return path
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Write the file whole or not at all, making its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write the file whole or not at all, making its folder. Raises UsageError when it cannot."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(temporary, content)
         os.replace(temporary, path)
+    except OSError as error:
+        cause = error.strerror or error
+        raise UsageError(f"{path} cannot be written: {cause}; choose another folder") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

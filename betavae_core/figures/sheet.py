@@ -35,7 +35,7 @@ def contact_sheet(images: Any, *, title: str, captions: Sequence[str] | None = N
     needs more than six lines it ends in an ellipsis. Beyond 120 images the first 120 are shown,
     and the title says so. Raises UsageError for bad shapes or another number of captions.
     """
-    cells = unit_images("images", images, 1)
+    cells = unit_images("images", images, "n")
     words = [""] * len(cells) if captions is None else [str(caption) for caption in captions]
     if len(words) != len(cells):
         raise UsageError(f"captions must be one an image: {len(cells)}, got {len(words)}")

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from betavae_core.figures.curves import END_GAP, draw, name_ends, span, training_steps
+from betavae_core.figures.curves import END_GAP, draw, increasing, name_ends, span
 from betavae_core.figures.inputs import finite
 from betavae_core.figures.page import (
     FRAME,
@@ -36,7 +36,7 @@ def training(steps: Any, recon_nll: Any, kl: Any, loss: Any, *, title: str) -> F
     number at a line's end is its last height. The first twentieth of training may run off the top
     where it would flatten the rest. Raises UsageError when shapes disagree.
     """
-    steps = training_steps(steps)
+    steps = increasing("steps", steps)
     recon_nll, kl, loss = (
         finite(name, curve, steps.shape)
         for name, curve in (("recon_nll", recon_nll), ("kl", kl), ("loss", loss))

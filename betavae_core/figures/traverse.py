@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from betavae_core.figures.inputs import finite, unit_images
 from betavae_core.figures.page import (
@@ -21,13 +20,13 @@ from betavae_core.figures.page import (
     fitted,
     latent_name,
     number,
+    plain,
+    sigma_label,
     styled,
-    text_width,
 )
+from betavae_core.figures.tiles import GAP, LARGEST, draw_row, label_columns
 
 MOST = 32  # rows
-GAP = 0.03  # inches between images
-LARGEST = 0.8  # inches
 KL_RIGHT, SIGMA_LEFT, IMAGES_LEFT = 0.88, 1.03, 1.42  # inches: the columns of the left margin
 HEADER = 0.17
 
@@ -47,7 +46,7 @@ def traversals(
     Latents with less than 0.1 nats are labelled in grey. Of more than 32 latents the 32 with the
     highest KL are shown, and the title says so. Raises UsageError when shapes disagree.
     """
-    cells = unit_images("images", images, 2)
+    cells = unit_images("images", images, "D, n")
     latents, columns = cells.shape[:2]
     kl, sigma = finite("kl", kl, (latents,)), finite("sigma", sigma, (latents,))
     values = finite("values", values, (columns,))
@@ -64,42 +63,25 @@ def traversals(
     page = Page(IMAGES_LEFT + columns * across - GAP, above + HEADER + len(order) * down, title)
     if base is not None:
         page.text(0, size[1] / 2, "input")
-        page.image(unit_images("base", [base], 1)[0], IMAGES_LEFT, 0, size)
-    _header(page, above + HEADER / 2 - 0.02, values, size[0], across)
+        page.image(unit_images("base", [base], "n")[0], IMAGES_LEFT, 0, size)
+    _header(page, above + HEADER / 2 - 0.02)
+    label_columns(page, plain(values), IMAGES_LEFT, above + HEADER / 2 - 0.02, size)
     for row, latent in enumerate(order):
         y = above + HEADER + row * down
         _margin(page, y + size[1] / 2, int(latent), kl[latent], sigma[latent])
-        for column in range(columns):
-            page.image(cells[latent, column], IMAGES_LEFT + column * across, y, size)
+        draw_row(page, cells[latent], IMAGES_LEFT, y, size)
     return page.figure
 
 
-def _header(page: Page, y: float, values: NDArray[np.float64], width: float, across: float) -> None:
-    """The names of the margin's columns, and the latent's values: as many as have room."""
+def _header(page: Page, y: float) -> None:
+    """The names of the margin's columns."""
     page.text(0, y, "latent", size=SMALL)
     page.text(KL_RIGHT, y, "KL (nats)", size=SMALL, ha="right")
     page.text(SIGMA_LEFT, y, "σ", size=SMALL)
-    labels = [f"{value:.3g}".replace("-", "−") for value in values]
-    widest = max(text_width(label, SMALL) for label in labels) + 0.06
-    for column in range(0, len(labels), _stride(len(labels), int(np.ceil(widest / across)))):
-        x = IMAGES_LEFT + column * across + width / 2
-        page.text(x, y, labels[column], size=SMALL, ha="center")
-
-
-def _stride(count: int, least: int) -> int:
-    """Label every how many columns: at least `least`, and both ends and the middle if it can be."""
-    reach = max((count - 1) // 2 if count % 2 else count - 1, 1)
-    return next((n for n in range(least, reach + 1) if reach % n == 0), max(least, reach))
 
 
 def _margin(page: Page, y: float, latent: int, kl: float, sigma: float) -> None:
     color = INK if kl >= ACTIVE_NATS else QUIET
     page.text(0, y, latent_name(latent), color=color)
     page.text(KL_RIGHT, y, number(kl), color=color, ha="right")
-    page.text(SIGMA_LEFT, y, _sigma(sigma), color=color)
-
-
-def _sigma(sigma: float) -> str:
-    if sigma < 0.0005:
-        return "<0.001"
-    return f"{sigma:.2f}" if sigma >= 0.1 else f"{sigma:.3f}"
+    page.text(SIGMA_LEFT, y, sigma_label(sigma), color=color)
