@@ -82,7 +82,7 @@ DATA: dict[str, tuple[str, Callable[[str], object], tuple[str, ...]]] = {
     ),
     "pickled array": (
         "objects.npy",
-        lambda path: np.save(path, np.array([{}, []], dtype=object), allow_pickle=True),
+        lambda path: np.save(path, np.array([{}, []], dtype=object)),
         ("pickled Python objects, which are never loaded",),
     ),
     "pickle": (
