@@ -100,6 +100,13 @@ class Config:
         changes: dict[str, Any] = {**dict.fromkeys(_replaced(settings)), **settings}
         return replace(self, **changes)
 
+    def filled(self, saved: Config) -> Config:
+        """These settings with those left open taken from a resolved configuration."""
+        left_open = [f.name for f in fields(self) if getattr(self, f.name) is None]
+        chosen = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left_open}
+        kept = [name for name in left_open if name not in _replaced(chosen)]
+        return replace(self, **{name: getattr(saved, name) for name in kept})
+
     def differences(self, other: Config) -> dict[str, tuple[Any, Any]]:
         """The settings in which `other` differs: name -> (this one's, the other's)."""
         pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}

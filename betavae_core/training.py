@@ -70,6 +70,8 @@ def train(
         saved = read_config(Path(out))
     if not isinstance(config, Config):
         config = (saved or Config()).updated(checked_names(config or {}, "train"))
+    elif saved is not None:
+        config = config.filled(saved)
     if out is not None and config == saved and is_finished(Path(out), saved):
         return load(out, encoder=encoder, decoder=decoder)  # its data are not needed any more
     dataset = load_images(images, config)

@@ -214,3 +214,11 @@ def test_a_file_of_settings_that_cannot_be_read_is_named(
         file.mkdir()
     with pytest.raises(UsageError, match=r"--config must be .*settings\.toml"):
         gather(None, file, {})
+
+
+def test_settings_left_open_are_those_of_the_run_that_goes_on() -> None:
+    saved = Config(beta=4.0).resolve((1, 8, 8), 100, "cpu", "fp32")
+    longer = Config(steps=9_000).filled(saved)
+    assert (longer.steps, longer.beta, longer.capacity_steps) == (9_000, 4.0, saved.steps)
+    by_epochs = Config(epochs=3, beta_norm=0.1).filled(saved)
+    assert (by_epochs.steps, by_epochs.beta) == (None, None)
