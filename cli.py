@@ -130,7 +130,7 @@ def train(
 @app.command()
 def plot(
     run: Annotated[Path, Argument(help="The folder of a run.")],
-    kind: Annotated[str, Argument(help="reconstructions, traversals, kl or training.")],
+    kind: Annotated[str, Argument(help="What to draw: reconstructions, traversals, …")],
     out: Out = None,
     as_json: Json = False,
 ) -> None:
@@ -157,6 +157,15 @@ def data_list(as_json: Json = False) -> None:
     report({"sources": rows}, as_json, lambda: [table("Data sets", rows)])
 
 
+@data_app.command("prepare")
+def data_prepare(data: Data, as_json: Json = False) -> None:
+    """Download or convert a data set, once, with its checksum; or say why that cannot be."""
+    path = bv.data.prepare(data)
+    where = None if path is None else str(path)
+    said = f"{data} is ready{f' in {where}' if where else ': it is drawn here'}"
+    report({"name": data, "path": where}, as_json, lambda: [said])
+
+
 @data_app.command("inspect")
 def data_inspect(
     data: Data,
@@ -164,7 +173,7 @@ def data_inspect(
     as_json: Json = False,
 ) -> None:
     """A contact sheet, the factors and the memory of a data set."""
-    from betavae_core.gallery import inspect
+    from betavae_core.inspection import inspect
 
     result, factors = inspect(data, out or Path())
     report(
@@ -192,6 +201,37 @@ def check(
     report({"rows": rows, "failed": len(failed)}, as_json, lambda: parts)
     if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str, Argument(help="The experiment, such as burgess-blobs.")],
+    quick: Annotated[bool, Option("--quick", help="The size that a CPU does in minutes.")] = False,
+    data: Annotated[Text, Option(help="The images, where they are not drawn here.")] = None,
+    classes: Annotated[Text, Option(help="Of labelled images, those to keep: A-D or a,z.")] = None,
+    device: Device = None,
+    seed: Annotated[int, Option(help="The first seed.")] = 0,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Run a published experiment; again with the same --out, it goes on where it stopped."""
+    from betavae_core.experiments import reproduce as run
+
+    with progress_bar() as progress:
+        result = run(
+            name,
+            out or Path("runs") / name,
+            quick=quick,
+            data=data,
+            classes=classes,
+            device=device or "auto",
+            seed=seed,
+            progress=progress,
+        )
+    columns = ("name", "published", "ours")
+    rows = [{column: row[column] for column in columns} for row in result["rows"]]
+    parts = [table(result["shows"], rows), *result["notes"], *result["figures"]]
+    report(result, as_json, lambda: parts)
 
 
 @app.command()

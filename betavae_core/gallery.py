@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -18,9 +19,10 @@ from betavae_core.data.dataset import Dataset
 from betavae_core.data.split import keyed_subset, split
 from betavae_core.errors import UsageError
 from betavae_core.objectives import Capacity
+from betavae_core.ops import LOGVAR_MAX, LOGVAR_MIN, philox
 from betavae_core.runs import Run, load
 
-_RANGE = np.linspace(-3, 3, 9)  # the values that a traversal gives a latent, in prior σ
+RANGE = np.linspace(-3, 3, 9)  # the values that a traversal gives a latent, in prior σ
 
 
 def draw(run: Run, dataset: Dataset, kind: str) -> Figure:
@@ -37,49 +39,17 @@ def plot(path: Path, kind: str, out: Path | None = None) -> Path:
     return figures.save(draw(run, data.load(run.config.data), kind), target)
 
 
-def inspect(source: str, out: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The facts of a data set and of its factors, and a contact sheet of it in `out`."""
-    dataset = data.load(source)
-    chosen = np.random.default_rng(0).permutation(keyed_subset(np.arange(len(dataset)), 60))
-    images = dataset.take(chosen) / np.float32(dataset.levels)
-    captions = None if dataset.labels is None else [str(label) for label in dataset.labels[chosen]]
-    title = f"{dataset.name}: {len(chosen)} of {len(dataset):,} images"
-    sheet = figures.contact_sheet(images, title=title, captions=captions)
-    facts = {
-        "name": dataset.name,
-        "images": len(dataset),
-        "shape": list(dataset.image_shape),
-        "levels": dataset.levels,
-        "bytes": dataset.nbytes,
-        "labels": 0 if dataset.labels is None else len(np.unique(dataset.labels)),
-        "sheet": str(figures.save(sheet, out / f"{dataset.name}.png")),
-    }
-    return facts, _factor_rows(dataset)
-
-
-def _factor_rows(dataset: Dataset) -> list[dict[str, Any]]:
-    """For each factor its number of values and its range."""
-    if dataset.factors is None:
-        return []
-    rows = []
-    for name, column in zip(dataset.factor_names, dataset.factors.T, strict=True):
-        values = np.asarray(dataset.factor_values.get(name, np.unique(column)))
-        first, last = values[0].item(), values[-1].item()
-        rows.append({"factor": name, "values": len(values), "from": first, "to": last})
-    return rows
-
-
 def draw_all(run: Run, dataset: Dataset) -> None:
-    """Every kind of picture, into the figures/ of the run."""
+    """The pictures that every training ends with, into the figures/ of the run."""
     folder = run.path / "figures"
     folder.mkdir(exist_ok=True)
-    for kind in KINDS:
+    for kind in ("reconstructions", "traversals", "kl", "training"):
         figures.save(draw(run, dataset, kind), folder / f"{kind}.png")
 
 
 def reconstructions(run: Run, dataset: Dataset) -> Figure:
     """Test images and what the model makes of their mean codes."""
-    images = _test_images(dataset, 20)
+    images = test_images(dataset, 20)
     decoded = run.model.decode(run.model.encode(images).mu)
     title = f"Reconstructions of test images · {_name(run)}"
     return figures.reconstructions(images / np.float32(dataset.levels), decoded, title=title)
@@ -90,19 +60,119 @@ def traversals(run: Run, dataset: Dataset) -> Figure:
 
     KL and σ are means over a thousand test images.
     """
-    images = _test_images(dataset, 1000)
-    posterior = run.model.encode(images)
-    variance = np.exp(posterior.logvar)
-    kl = 0.5 * (posterior.mu**2 + variance - 1 - posterior.logvar).mean(0)
-    codes = np.tile(posterior.mu[0], (len(kl), len(_RANGE), 1))
-    for latent, row in enumerate(codes):
-        row[:, latent] = _RANGE
-    decoded = run.model.decode(codes.reshape(-1, len(kl)))
-    decoded = decoded.reshape(len(kl), len(_RANGE), *decoded.shape[1:])
-    base = images[0] / np.float32(dataset.levels)
+    images = test_images(dataset, 1000)
+    shown = latents(run, images)
     title = f"Traversals around a test image · {_name(run)}"
-    sigma = np.sqrt(variance).mean(0)
-    return figures.traversals(decoded, kl, sigma, _RANGE, title=title, base=base)
+    base = images[0] / np.float32(dataset.levels)
+    decoded = traverse(run, shown.mu[0])
+    return figures.traversals(decoded, shown.kl, shown.sigma, RANGE, title=title, base=base)
+
+
+class Latents(NamedTuple):
+    """What the latents say of some images: codes (N, D), mean KL and mean posterior σ (D,)."""
+
+    mu: NDArray[np.float32]
+    kl: NDArray[np.float32]
+    sigma: NDArray[np.float32]
+
+
+def latents(run: Run, images: NDArray[np.uint8]) -> Latents:
+    """The latents of `images`, in a data set's layout."""
+    mu, logvar, *_ = run.model.encode(images)
+    logvar = np.clip(logvar, LOGVAR_MIN, LOGVAR_MAX)
+    kl = 0.5 * (mu**2 + np.exp(logvar) - 1 - logvar)
+    return Latents(mu, kl.mean(0), np.exp(logvar / 2).mean(0))
+
+
+def traverse(run: Run, code: NDArray[Any]) -> NDArray[np.float32]:
+    """(D, n, H, W[, C]): row d decodes `code` (D,) with latent d at each value of RANGE."""
+    codes = np.tile(code, (len(code), len(RANGE), 1))
+    for latent, row in enumerate(codes):
+        row[:, latent] = RANGE
+    decoded = run.model.decode(codes.reshape(-1, len(code)))
+    return decoded.reshape(len(code), len(RANGE), *decoded.shape[1:])
+
+
+def panel(
+    run: Run, dataset: Dataset, name: str, maps: tuple[str, str] | None = None
+) -> figures.Panel:
+    """A model for `figures.side_by_side`: pairs, traversals and, over two factors, mean codes."""
+    images = test_images(dataset, 1000)
+    shown, pairs = latents(run, images), images[: len(RANGE)]
+    return figures.Panel(
+        name=name,
+        images=traverse(run, shown.mu[0]),
+        kl=shown.kl,
+        sigma=shown.sigma,
+        values=RANGE,
+        originals=pairs / np.float32(dataset.levels),
+        reconstructions=run.model.decode(shown.mu[: len(RANGE)]),
+        maps=mean_maps(run, dataset, maps) if maps else None,
+    )
+
+
+def mean_maps(run: Run, dataset: Dataset, names: tuple[str, str]) -> NDArray[np.float64]:
+    """(D, ny, nx): the mean code of each latent over two factors, of at most 50,000 images."""
+    if dataset.factors is None or not set(names) <= set(dataset.factor_names):
+        raise UsageError(f"this picture needs data with the factors {', '.join(names)}")
+    chosen = keyed_subset(np.arange(len(dataset)), 50_000)
+    columns = [dataset.factors[chosen, dataset.factor_names.index(name)] for name in names]
+    codes = run.model.encode(dataset.take(chosen)).mu
+    return figures.mean_codes(codes, *columns)[1]
+
+
+def interpolation(run: Run, dataset: Dataset) -> Figure:
+    """Sixteen equal steps between the codes of two test images, four times."""
+    images = test_images(dataset, 8)
+    first, second = run.model.encode(images).mu.reshape(2, 4, 1, -1)
+    t = np.linspace(0, 1, 16, dtype=np.float32)[:, None]
+    codes = (1 - t) * first + t * second
+    decoded = run.model.decode(codes.reshape(-1, codes.shape[-1]))
+    ends = (images / np.float32(dataset.levels)).reshape(2, 4, *images.shape[1:]).swapaxes(0, 1)
+    title = f"Interpolation between test images · {_name(run)}"
+    return figures.interpolation(decoded.reshape(4, 16, *decoded.shape[1:]), ends, title=title)
+
+
+def samples(run: Run, dataset: Dataset) -> Figure:
+    """A hundred decoded draws from the prior."""
+    key = philox.make_key(run.config.seed)
+    z = philox.normal(key, torch.arange(100), run.config.latent_dim, philox.EVALUATION).numpy()
+    return figures.samples(run.model.decode(z), title=f"Samples from the prior · {_name(run)}")
+
+
+def manifold(run: Run, dataset: Dataset) -> Figure:
+    """The decoder over (-4, 4) squared. Raises UsageError unless there are two latents."""
+    if run.config.latent_dim != 2:
+        raise UsageError(f"manifold needs --latent-dim 2, got a run with {run.config.latent_dim}")
+    values = np.linspace(-4, 4, 20, dtype=np.float32)
+    grid = np.stack(np.meshgrid(values, values), -1)
+    decoded = run.model.decode(grid.reshape(-1, 2)).reshape(20, 20, *dataset.take([0]).shape[1:])
+    return figures.manifold(decoded, title=f"Decoded codes · {_name(run)}")
+
+
+def embedding(run: Run, dataset: Dataset) -> Figure:
+    """The mean codes of test images in two dimensions, by class where there are labels.
+
+    Two latents are shown as they are; more by t-SNE.
+    """
+    chosen = keyed_subset(split(dataset)[1], 2_000)
+    codes = run.model.encode(dataset.take(chosen)).mu
+    labels = None if dataset.labels is None else dataset.labels[chosen]
+    title = f"Codes of test images · {_name(run)}"
+    names = label_names(dataset)
+    if codes.shape[1] == 2:
+        return figures.scatter(codes, labels, names, title=title, prior=True)
+    points = figures.reduce(codes, "tsne")
+    return figures.embedding(points, labels, names, title=title, method="tsne")
+
+
+def factors(run: Run, dataset: Dataset) -> Figure:
+    """Mean codes over position (Burgess et al. 2018, figure 2), by descending KL."""
+    names = set(dataset.factor_names)
+    position = ("posY", "posX") if "posX" in names else ("y", "x")
+    maps = mean_maps(run, dataset, position)
+    shown = latents(run, test_images(dataset, 1000))
+    return figures.factors(maps, {}, shown.kl, title=f"Mean codes over position · {_name(run)}")
 
 
 def kl(run: Run, dataset: Dataset) -> Figure:
@@ -132,10 +202,17 @@ def _logged(run: Run) -> list[dict[str, Any]]:
     return rows
 
 
-def _test_images(dataset: Dataset, count: int) -> NDArray[np.uint8]:
+def test_images(dataset: Dataset, count: int) -> NDArray[np.uint8]:
     """At most `count` test images, chosen by key, in an order that is not the data set's."""
     chosen = keyed_subset(split(dataset)[1], count)
     return dataset.take(np.random.default_rng(0).permutation(chosen))
+
+
+def label_names(dataset: Dataset) -> tuple[str, ...]:
+    """A name for each label, its number where it has none."""
+    if dataset.labels is None:
+        return ()
+    return tuple(dataset.label_names.get(i, str(i)) for i in range(int(dataset.labels.max()) + 1))
 
 
 def _name(run: Run) -> str:
@@ -148,6 +225,11 @@ def _name(run: Run) -> str:
 KINDS: dict[str, Callable[[Run, Dataset], Figure]] = {
     "reconstructions": reconstructions,
     "traversals": traversals,
+    "interpolation": interpolation,
+    "samples": samples,
+    "manifold": manifold,
+    "embedding": embedding,
+    "factors": factors,
     "kl": kl,
     "training": training,
 }

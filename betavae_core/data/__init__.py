@@ -1,8 +1,9 @@
 """Where images come from. A source is a name, a path or an array; all become one `Dataset`.
 
-`load("shapes2d")` draws, `load("digits")` takes from scikit-learn, `load(path)` reads IDX, .npy,
-.npz or a folder of IDX files, `from_array(images)` takes what is in memory. A new source is a
-file in this room, with `ENTRIES`, and its line below. Importing the room imports no torch.
+`load("shapes2d")` draws, `load("mnist")` downloads, `load(path)` reads a file or folder,
+`from_array(images)` takes what is in memory. `prepare` fetches or converts beforehand, and
+`select_classes` keeps some classes. A new source is a file in this room, with `ENTRIES`, and its
+line below. Importing the room imports no torch.
 """
 
 from __future__ import annotations
@@ -13,19 +14,48 @@ from pathlib import Path
 from typing import TypeVar
 
 from betavae_core.data.arrays import from_array
+from betavae_core.data.classes import class_names, select_classes
 from betavae_core.data.dataset import Dataset
 from betavae_core.data.files import reading
+from betavae_core.data.images import Cut, from_folder
+from betavae_core.data.progress import Listener, reporting, stderr_lines
 from betavae_core.data.sources import Format, Source
 from betavae_core.errors import DataError
 
-__all__ = ["DataError", "Dataset", "Format", "Source", "from_array", "load", "sources"]
+__all__ = [
+    "Cut",
+    "DataError",
+    "Dataset",
+    "Format",
+    "Source",
+    "class_names",
+    "from_array",
+    "from_folder",
+    "load",
+    "prepare",
+    "select_classes",
+    "sources",
+]
 
-# The first format that takes a path reads it; idx looks into files and comes last.
+# The first format that takes a path reads it: the special before the general. idx looks into
+# files, and images into whole folders, so they come last.
 _FILES = (
     "shapes2d",
+    "blobs",
+    "headlike",
     "digits",
+    "mnist",
+    "fashion_mnist",
+    "emnist",
+    "dsprites",
+    "shapes3d",
+    "celeba",
+    "chairs3d",
+    "faces3d",
     "npy",
+    "hdf5",
     "idx",
+    "images",
 )
 
 Entry = TypeVar("Entry", Source, Format)
@@ -35,7 +65,8 @@ def load(source: str | os.PathLike[str]) -> Dataset:
     """The data set that `source` names: a name in `sources()`, else a path to a file or folder.
 
     A name wins over a file of the same name in the working folder; write ./NAME for the file.
-    Raises DataError, in one line, for an unknown name and for a path that cannot be read.
+    What must be fetched or converted first is, with a note on stderr. Raises DataError, in one
+    line, for an unknown name, for what cannot be fetched, and for a path that cannot be read.
     """
     text = os.fspath(source)
     for named in sources():
@@ -45,6 +76,21 @@ def load(source: str | os.PathLike[str]) -> Dataset:
     with reading(path, "check the path"):
         found = bool(text) and path.exists()
     return _read(path) if found else _refuse(text)
+
+
+def prepare(source: str | os.PathLike[str], listener: Listener | None = None) -> Path | None:
+    """Fetch or convert what `source` needs, so that `load` finds it; None where it is drawn here.
+
+    Gives the file or folder that it is read from. `listener(what, done, total)` hears how far the
+    work is; by default lines go to stderr. Raises DataError as `load` does.
+    """
+    with reporting(listener or stderr_lines()):
+        path: Path | None = Path(source).expanduser()
+        for named in sources():
+            if named.name == os.fspath(source):
+                path = named.prepare() if named.prepare else None
+        load(source)  # which converts what is converted once
+        return path
 
 
 def canonical(source: str | os.PathLike[str]) -> str:

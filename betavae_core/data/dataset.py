@@ -31,7 +31,7 @@ class Dataset:
 
     `factors` is (N, K). Integers are class indices: `factor_values[name][index]` is the value of
     the factor, where values are known. Other numbers are the values themselves.
-    `labels` is (N,), integers.
+    `labels` is (N,), integers; `label_names[label]` is what a class is called, where it has a name.
 
     `test_from` is set where the source has an official train/test pair: rows from there on are
     the test set.
@@ -48,6 +48,7 @@ class Dataset:
     factor_names: tuple[str, ...] = ()
     factor_values: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
     labels: NDArray[np.generic] | None = None
+    label_names: Mapping[int, str] = field(default_factory=dict)
     test_from: int | None = None
 
     def __post_init__(self) -> None:

@@ -23,13 +23,20 @@ from numpy.typing import NDArray
 
 from betavae_core.data.arrays import from_array
 from betavae_core.data.dataset import Dataset
-from betavae_core.data.files import DEFLATE_RATIO, Stream, read_bytes, read_payload, reading
+from betavae_core.data.files import (
+    DEFLATE_RATIO,
+    Stream,
+    check_digest,
+    read_bytes,
+    read_payload,
+    reading,
+)
 from betavae_core.data.sources import Format
 from betavae_core.errors import DataError
 
 _GZIP = b"\x1f\x8b"
 _UINT8 = 0x08
-_IMAGES = re.compile(r"(?P<stem>[^.].*images[-.]idx3-ubyte|images[-.]idx3-ubyte)(\.gz)?$")
+IMAGES = re.compile(r"(?P<stem>[^.].*images[-.]idx3-ubyte|images[-.]idx3-ubyte)(\.gz)?$")
 _TEST = re.compile(r"(?<![a-z])(t10k|test)-images")
 _REMEDY = "fetch it again"
 
@@ -37,6 +44,7 @@ _REMEDY = "fetch it again"
 def read_idx(path: Path) -> NDArray[np.uint8]:
     """The array in the IDX file `path`, plain or gzipped; DataError when it is not whole."""
     with reading(path, _REMEDY), path.open("rb") as file:
+        check_digest(path)
         size = os.fstat(file.fileno()).st_size
         gzipped = file.read(2) == _GZIP
         file.seek(0)
@@ -55,9 +63,9 @@ def read_images(path: Path) -> Dataset:
         return from_array(images, name=_stem(path.name), labels=labels)
 
 
-def read_folder(folder: Path) -> Dataset:
-    """The IDX images in `folder`: the official pair, or the one file that is there."""
-    files = _image_files(folder)
+def read_folder(folder: Path, prefix: str = "") -> Dataset:
+    """The IDX images in `folder`: the official pair, or one file; only names with `prefix`."""
+    files = [file for file in image_files(folder) if file.name.startswith(prefix)]
     test = [file for file in files if _TEST.search(file.name)]
     train = [file for file in files if file not in test]
     if len(train) > 1 or len(test) > 1:
@@ -108,18 +116,18 @@ def _parse(stream: Stream, available: int) -> NDArray[np.uint8]:
     return read_payload(stream, prod(shape)).reshape(shape)
 
 
-def _image_files(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
     """The IDX files of images in `folder`; of a plain file and its gzip, the plain one."""
     found: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):  # "x" sorts before "x.gz"
-        if (match := _IMAGES.match(file.name)) and file.is_file():
+        if (match := IMAGES.match(file.name)) and file.is_file():
             found.setdefault(match["stem"], file)
     return list(found.values())
 
 
 def _labels_beside(path: Path) -> Path | None:
     """The file of labels that belongs to the file of images `path`, plain or gzipped."""
-    match = _IMAGES.match(path.name)
+    match = IMAGES.match(path.name)
     if not match:
         return None
     stem = re.sub(r"images([-.])idx3-ubyte$", r"labels\1idx1-ubyte", match["stem"])
@@ -134,7 +142,7 @@ def _stem(name: str) -> str:
 def _accepts(path: Path) -> bool:
     """A folder that holds IDX images, or a file that is one by its name or its first bytes."""
     if path.is_dir():
-        return bool(_image_files(path))
+        return bool(image_files(path))
     if "idx" in path.name.lower() or path.suffix == ".gz":
         return True
     with path.open("rb") as file:

@@ -20,7 +20,14 @@ from numpy.typing import NDArray
 
 from betavae_core.data.arrays import from_array
 from betavae_core.data.dataset import Dataset
-from betavae_core.data.files import DEFLATE_RATIO, Stream, read_bytes, read_payload, reading
+from betavae_core.data.files import (
+    DEFLATE_RATIO,
+    Stream,
+    check_digest,
+    read_bytes,
+    read_payload,
+    reading,
+)
 from betavae_core.data.sources import Format
 from betavae_core.errors import DataError
 
@@ -55,6 +62,7 @@ def read_npy(path: Path) -> Dataset:
     """The images in the .npy file `path`."""
     remedy = "write it again with numpy.save(file, images)"
     with reading(path, remedy), path.open("rb") as file:
+        check_digest(path)
         images = _read_array(file, os.fstat(file.fileno()).st_size)
         return from_array(images, name=path.stem)
 
@@ -66,17 +74,31 @@ def read_npz(path: Path) -> Dataset:
     or four dimensions.
     """
     remedy = "write it again with numpy.savez_compressed(file, images=images)"
-    with reading(path, remedy), zipfile.ZipFile(path) as archive:
-        headers = {name: _member_header(archive, name) for name in _members(archive)}
-        images = _read_member(archive, _images_key(headers))
+    with reading(path, remedy), opened_npz(path) as archive:
+        headers = {name: member_header(archive, name) for name in members(archive)}
+        images = read_member(archive, images_key(headers))
         labels = _optional(archive, headers, LABEL_KEYS, "biu", (len(images),))
         factors = _optional(archive, headers, FACTOR_KEYS, _NUMBERS, (len(images), None))
         return from_array(images, name=path.stem, labels=labels, factors=factors)
 
 
+def opened_npz(path: Path) -> zipfile.ZipFile:
+    """The archive `path`, when it is what the digest beside it says."""
+    check_digest(path)
+    return zipfile.ZipFile(path)
+
+
 def _read_array(stream: Stream, size: int) -> NDArray[np.generic]:
     """The array of numbers in `stream`, which holds `size` bytes."""
-    header = _read_header(stream)
+    header = checked_header(stream, size)
+    order = "F" if header.fortran_order else "C"
+    flat = read_payload(stream, header.nbytes).view(header.dtype)
+    return flat.reshape(header.shape, order=order)  # type: ignore[call-overload]
+
+
+def checked_header(stream: Stream, size: int) -> Header:
+    """The header of an array of numbers, when it and its data are the `size` bytes of `stream`."""
+    header = read_header(stream)
     if header.dtype.hasobject:
         raise DataError(
             "holds pickled Python objects, which are never loaded because unpickling runs code; "
@@ -89,12 +111,10 @@ def _read_array(stream: Stream, size: int) -> NDArray[np.generic]:
             f"its header declares shape {header.shape} {header.dtype}, {header.nbytes} bytes, and "
             f"{size - header.length} are there: truncated or damaged; write it again"
         )
-    order = "F" if header.fortran_order else "C"
-    flat = read_payload(stream, header.nbytes).view(header.dtype)
-    return flat.reshape(header.shape, order=order)  # type: ignore[call-overload]
+    return header
 
 
-def _read_header(stream: Stream) -> Header:
+def read_header(stream: Stream) -> Header:
     """The header of an array, its length checked before it is read."""
     start = read_bytes(stream, 8, "its header")
     if start[:6] != np.lib.format.MAGIC_PREFIX or start[6] not in _HEADERS:
@@ -112,27 +132,27 @@ def _read_header(stream: Stream) -> Header:
     return Header(shape, fortran_order, dtype, 8 + width + length)
 
 
-def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+def members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """The arrays in the archive by name, each checked not to promise more than it can hold."""
-    members = {
+    found = {
         info.filename.removesuffix(".npy"): info
         for info in archive.infolist()
         if info.filename.endswith(".npy")
     }
-    for name, info in members.items():
+    for name, info in found.items():
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise DataError(f"{name} is compressed in a way that NumPy does not write")
         if info.file_size > DEFLATE_RATIO * info.compress_size:
             raise DataError(f"{name} declares {info.file_size} bytes, more than it can hold")
-    return members
+    return found
 
 
-def _member_header(archive: zipfile.ZipFile, name: str) -> Header:
+def member_header(archive: zipfile.ZipFile, name: str) -> Header:
     with archive.open(f"{name}.npy") as stream:
-        return _read_header(stream)
+        return read_header(stream)
 
 
-def _read_member(archive: zipfile.ZipFile, name: str) -> NDArray[np.generic]:
+def read_member(archive: zipfile.ZipFile, name: str) -> NDArray[np.generic]:
     info = archive.getinfo(f"{name}.npy")
     try:
         with archive.open(info) as stream:
@@ -141,7 +161,7 @@ def _read_member(archive: zipfile.ZipFile, name: str) -> NDArray[np.generic]:
         raise DataError(f"{name}: {error}") from error
 
 
-def _images_key(headers: dict[str, Header]) -> str:
+def images_key(headers: dict[str, Header]) -> str:
     for key in IMAGE_KEYS:
         if key in headers:
             return key
@@ -170,7 +190,7 @@ def _optional(
         if header is None or header.dtype.kind not in kinds or len(header.shape) != len(shape):
             continue
         if all(want in (None, got) for want, got in zip(shape, header.shape, strict=True)):
-            return _read_member(archive, key)
+            return read_member(archive, key)
     return None
 
 

@@ -14,7 +14,11 @@ from betavae_core.data.dataset import Dataset
 
 @dataclass(frozen=True)
 class Source:
-    """A data set with a name. `shape` is (C, H, W), `size` the bytes that it takes in memory."""
+    """A data set with a name. `shape` is (C, H, W), `size` the bytes that it takes in memory.
+
+    `load` works without `prepare` having been called. `prepare` fetches or converts what `load`
+    needs and gives the file or folder; None where nothing is needed.
+    """
 
     name: str
     images: int
@@ -22,6 +26,7 @@ class Source:
     size: int
     note: str
     load: Callable[[], Dataset]
+    prepare: Callable[[], Path] | None = None
 
 
 @dataclass(frozen=True)

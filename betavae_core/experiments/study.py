@@ -1,0 +1,77 @@
+"""What an experiment works with: its folder, its size, and models trained or found trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from betavae_core import data, figures
+from betavae_core.config import Config
+from betavae_core.data.dataset import Dataset
+from betavae_core.runs import Run, make_model
+from betavae_core.trainer import Progress
+from betavae_core.training import train
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A published experiment.
+
+    `run` does it and returns the rows of its table; `needs_data` says what --data must be, for
+    images that are not drawn here.
+    """
+
+    name: str
+    shows: str
+    run: Callable[[Study], list[dict[str, Any]]]
+    needs_data: str | None = None
+
+
+@dataclass
+class Study:
+    """One execution of an experiment."""
+
+    out: Path
+    quick: bool
+    data: str | None
+    classes: str | None
+    device: str
+    seed: int
+    progress: Progress
+    notes: list[str] = field(default_factory=list)
+    figures: list[str] = field(default_factory=list)
+
+    def dataset(self, default: str, classes: str | None = None) -> Dataset:
+        """The images of --data, or the experiment's own; of labelled ones the chosen classes."""
+        dataset = data.load(self.data or default)
+        wanted = self.classes or classes
+        return dataset if wanted is None else data.select_classes(dataset, wanted)
+
+    def untrained(self, run: Run) -> Run:
+        """The same run before its first step."""
+        model = make_model(run.config, run.model.image_shape, run.model.levels)
+        return replace(run, model=model.eval())
+
+    def train(self, label: str, images: Dataset, **settings: Any) -> Run:
+        """The model of these settings, trained now or found in OUT/runs/LABEL and finished."""
+        path = self.out / "runs" / label
+        config = Config(device=self.device, **({"seed": self.seed} | settings))
+        return train(
+            config,
+            images=images,
+            out=path,
+            resume=(path / "config.toml").is_file(),
+            progress=self.progress,
+        )
+
+    def draw(self, name: str, figure: Figure) -> None:
+        """Save a picture of the experiment."""
+        self.figures.append(str(figures.save(figure, self.out / "figures" / f"{name}.png")))
+
+    def note(self, sentence: str) -> None:
+        """Say something of the result that the table cannot."""
+        self.notes.append(sentence)
