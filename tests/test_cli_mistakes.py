@@ -204,7 +204,7 @@ def test_what_plot_cannot_draw_is_named() -> None:
     assert "nothing" in mistaken("plot", "nothing", "kl")
     assert invoke("train", "images.npy", *FAST, "--out", "run").exit_code == 0
     said = mistaken("plot", "run", "hologram")
-    assert "KIND must be one of reconstructions, traversals, kl, training" in said
+    assert "KIND must be one of reconstructions, traversals, interpolation, samples," in said
     Path("images.npy").unlink()
     assert "images.npy" in mistaken("plot", "run", "reconstructions")
 
