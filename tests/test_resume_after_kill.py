@@ -187,6 +187,8 @@ def test_twenty_runs_killed_at_random_moments_end_as_if_they_had_not_been(
         time.sleep(random.uniform(0, lasts))
         if process.poll() is None:
             kill(process)
+        else:
+            process.communicate()  # it was done before its time was up: close its pipes
         resumable = (run / "config.toml").exists()
         stages.append(step(run))
         finish(start("--out", name, "--resume") if resumable else start(*words, "--out", name))
