@@ -21,18 +21,6 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     without_pictures(monkeypatch)
 
 
-@pytest.fixture
-def finished(tmp_path: Path) -> Path:
-    return train(tmp_path / "finished").path
-
-
-@pytest.fixture
-def unfinished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    out = tmp_path / "unfinished"
-    dying(monkeypatch, lambda: train(out), 25)
-    return out
-
-
 def refused(message: str, out: Path, **arguments: Any) -> None:
     """Going on with the run in `out` is refused with `message`, and changes no file."""
     before = snapshot(out)

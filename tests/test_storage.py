@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from run_cases import Died, dying, resume, snapshot, train, without_pictures
+from run_cases import Died, resume, snapshot, without_pictures
 
 import betavae_core as bv
 from betavae_core import DataError, storage
@@ -24,19 +24,6 @@ OLD, NEW = b"old" * 1000, b"new" * 2000
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     without_pictures(monkeypatch)
-
-
-@pytest.fixture
-def finished(tmp_path: Path) -> Path:
-    return train(tmp_path / "finished").path
-
-
-@pytest.fixture
-def unfinished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run that died at step 25, with a checkpoint of step 20 and a log up to step 21."""
-    out = tmp_path / "unfinished"
-    dying(monkeypatch, lambda: train(out), 25)
-    return out
 
 
 def die(*_: Any) -> None:
