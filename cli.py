@@ -22,7 +22,7 @@ from typer.core import TyperGroup
 import betavae_core as bv
 from betavae_core import config as settings_file
 from betavae_core.errors import FailureError, Interrupted, UsageError
-from betavae_core.terminal import facts, progress_bar, show, table
+from betavae_core.terminal import facts, progress_bar, show, table, work_bars
 
 ParserError: Any = typer.BadParameter.__mro__[1]  # typer has a click of its own, or PyPI's
 
@@ -69,6 +69,7 @@ Count: TypeAlias = int | None
 Json = Annotated[bool, Option("--json", help="Print one JSON object on stdout.")]
 Device = Annotated[Text, Option(help="auto, cpu or cuda.")]
 Out = Annotated[Path | None, Option(help="The folder to write to.")]
+Classes = Annotated[Text, Option(help="Of labelled images, those to keep: A-D or a,z.")]
 Data = Annotated[str, Argument(help="A data set's name or a path.")]
 
 
@@ -92,6 +93,7 @@ def train(
     data: Annotated[Text, Argument(help="A data set's name or a path [default: shapes2d].")] = None,
     preset: Annotated[Text, Option(help="A published experiment's settings.")] = None,
     config: Annotated[Path | None, Option(help="Settings in a TOML file.")] = None,
+    classes: Classes = None,
     objective: Annotated[Text, Option(help="beta or capacity.")] = None,
     beta: Annotated[Number, Option(help="Weight of the KL: 0 autoencoder, 1 VAE.")] = None,
     beta_norm: Annotated[Number, Option(help="β·M/N, instead of --beta.")] = None,
@@ -100,6 +102,7 @@ def train(
     capacity_steps: Annotated[Count, Option(help="Steps over which C rises.")] = None,
     arch: Annotated[Text, Option(help="higgins-mlp, higgins-conv, burgess-conv, mlp.")] = None,
     hidden: Annotated[Text, Option(help="Widths of --arch mlp, as 512,256.")] = None,
+    init: Annotated[Text, Option(help="First weights: lecun or pytorch.")] = None,
     latent_dim: Annotated[Count, Option(help="Number of latents.")] = None,
     likelihood: Annotated[Text, Option(help="bernoulli or gaussian.")] = None,
     sigma: Annotated[Number, Option(help="σ of the Gaussian likelihood.")] = None,
@@ -131,13 +134,17 @@ def train(
 def plot(
     run: Annotated[Path, Argument(help="The folder of a run.")],
     kind: Annotated[str, Argument(help="What to draw: reconstructions, traversals, …")],
+    form: Annotated[str, Option("--format", help="png, pdf, svg; gif for traversals.")] = "png",
+    around: Annotated[
+        str, Option(help="Traversals start from: image, prior, or a number.")
+    ] = "image",
     out: Out = None,
     as_json: Json = False,
 ) -> None:
     """Draw one picture of a run; into its own figures/ unless --out says otherwise."""
     from betavae_core.gallery import plot as draw
 
-    path = draw(run, kind, out)
+    path = draw(run, kind, out, form=form, around=around)
     report({"figure": str(path)}, as_json, lambda: [str(path)])
 
 
@@ -160,7 +167,8 @@ def data_list(as_json: Json = False) -> None:
 @data_app.command("prepare")
 def data_prepare(data: Data, as_json: Json = False) -> None:
     """Download or convert a data set, once, with its checksum; or say why that cannot be."""
-    path = bv.data.prepare(data)
+    with work_bars() as listener:
+        path = bv.data.prepare(data, listener)
     where = None if path is None else str(path)
     said = f"{data} is ready{f' in {where}' if where else ': it is drawn here'}"
     report({"name": data, "path": where}, as_json, lambda: [said])
@@ -169,13 +177,14 @@ def data_prepare(data: Data, as_json: Json = False) -> None:
 @data_app.command("inspect")
 def data_inspect(
     data: Data,
+    classes: Classes = None,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
     """A contact sheet, the factors and the memory of a data set."""
     from betavae_core.inspection import inspect
 
-    result, factors = inspect(data, out or Path())
+    result, factors = inspect(data, out or Path(), classes)
     report(
         result | {"factors": factors},
         as_json,
@@ -208,7 +217,7 @@ def reproduce(
     name: Annotated[str, Argument(help="The experiment, such as burgess-blobs.")],
     quick: Annotated[bool, Option("--quick", help="The size that a CPU does in minutes.")] = False,
     data: Annotated[Text, Option(help="The images, where they are not drawn here.")] = None,
-    classes: Annotated[Text, Option(help="Of labelled images, those to keep: A-D or a,z.")] = None,
+    classes: Classes = None,
     device: Device = None,
     seed: Annotated[int, Option(help="The first seed.")] = 0,
     out: Out = None,

@@ -33,6 +33,7 @@ class Config:
     """
 
     data: str = "shapes2d"
+    classes: str | None = None  # all; else names and ranges, as A-D or a,z
     objective: str = "beta"
     beta: float | None = None  # by the size of the images, or from beta_norm
     beta_norm: float | None = None  # β M / N: M latents, N values an image
@@ -41,6 +42,7 @@ class Config:
     capacity_steps: int | None = None  # the whole run
     arch: str | None = None  # by the size of the images
     hidden: tuple[int, ...] = (512, 256)
+    init: str = "lecun"
     latent_dim: int = 10
     likelihood: str = "bernoulli"
     sigma: float = 0.1
@@ -213,11 +215,13 @@ _WIDTHS = (
     "widths >= 1",
 )
 _TEXT = (lambda value: isinstance(value, str) and value != "", "a data set's name or a path")
+_NAMES = (lambda value: isinstance(value, str) and value != "", "classes, as A-D or a,z")
 
 _EITHER = (("beta_norm", "beta"), ("beta", "beta_norm"), ("epochs", "steps"), ("steps", "epochs"))
-_OPTIONAL = {"beta", "beta_norm", "capacity_steps", "arch", "steps", "epochs"}
+_OPTIONAL = {"classes", "beta", "beta_norm", "capacity_steps", "arch", "steps", "epochs"}
 _INVARIANTS: dict[str, tuple[tuple[Callable[[Any], bool], str], ...]] = {
     "data": (_TEXT,),
+    "classes": (_NAMES,),
     "objective": (_one_of("beta", "capacity", custom=True),),
     "beta": (_FINITE, _NOT_NEGATIVE),
     "beta_norm": (_FINITE, _NOT_NEGATIVE),
@@ -226,6 +230,7 @@ _INVARIANTS: dict[str, tuple[tuple[Callable[[Any], bool], str], ...]] = {
     "capacity_steps": (_WHOLE, _COUNT),
     "arch": (_one_of(*ARCHITECTURES, custom=True),),
     "hidden": (_WIDTHS,),
+    "init": (_one_of("lecun", "pytorch"),),
     "latent_dim": (_WHOLE, _COUNT),
     "likelihood": (_one_of("bernoulli", "gaussian"),),
     "sigma": (_FINITE, _POSITIVE),

@@ -14,15 +14,17 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from betavae_core import data, figures
+from betavae_core import figures
 from betavae_core.data.dataset import Dataset
 from betavae_core.data.split import keyed_subset, split
 from betavae_core.errors import UsageError
 from betavae_core.objectives import Capacity
 from betavae_core.ops import LOGVAR_MAX, LOGVAR_MIN, philox
-from betavae_core.runs import Run, load
+from betavae_core.runs import Run, images_of, load
 
 RANGE = np.linspace(-3, 3, 9)  # the values that a traversal gives a latent, in prior σ
+FORMS = ("png", "pdf", "svg", "gif")
+IMAGE = "image"  # traversals start from a test image
 
 
 def draw(run: Run, dataset: Dataset, kind: str) -> Figure:
@@ -32,11 +34,26 @@ def draw(run: Run, dataset: Dataset, kind: str) -> Figure:
     return KINDS[kind](run, dataset)
 
 
-def plot(path: Path, kind: str, out: Path | None = None) -> Path:
-    """Draw one picture of the run in `path` into `out`, or its own figures/; give the file."""
+def plot(
+    path: Path, kind: str, out: Path | None = None, *, form: str = "png", around: str = IMAGE
+) -> Path:
+    """Draw one picture of the run in `path` into `out`, or its own figures/; give the file.
+
+    `form` is png, pdf or svg and, for traversals, gif: the animation. `around` is what they start
+    from: a number, the image in the data set's order; `prior`, the prior's mean; or `image`, one
+    of the test set. Raises UsageError for another kind, form or start.
+    """
+    if form not in FORMS:
+        raise UsageError(f"--format must be one of {', '.join(FORMS)}, got {form!r}")
+    if kind != "traversals" and (form == "gif" or around != IMAGE):
+        raise UsageError(f"--format gif and --around are for traversals, got {kind}")
     run = load(path)
-    target = (out or path / "figures") / f"{kind}.png"
-    return figures.save(draw(run, data.load(run.config.data), kind), target)
+    dataset, target = images_of(run.config), (out or path / "figures") / f"{kind}.{form}"
+    if form == "gif":
+        return figures.animate(animation(run, dataset, around), target)
+    if kind == "traversals":
+        return figures.save(traversals(run, dataset, around), target)
+    return figures.save(draw(run, dataset, kind), target)
 
 
 def draw_all(run: Run, dataset: Dataset) -> None:
@@ -55,17 +72,39 @@ def reconstructions(run: Run, dataset: Dataset) -> Figure:
     return figures.reconstructions(images / np.float32(dataset.levels), decoded, title=title)
 
 
-def traversals(run: Run, dataset: Dataset) -> Figure:
-    """One latent a row, moved over the prior's range around the code of a test image.
+def traversals(run: Run, dataset: Dataset, around: str = IMAGE) -> Figure:
+    """One latent a row, moved over the prior's range around an image's code or the prior's mean.
 
-    KL and σ are means over a thousand test images.
+    KL and σ are means over a thousand test images; `around` is as in `plot`.
     """
-    images = test_images(dataset, 1000)
-    shown = latents(run, images)
-    title = f"Traversals around a test image · {_name(run)}"
-    base = images[0] / np.float32(dataset.levels)
-    decoded = traverse(run, shown.mu[0])
+    shown = latents(run, test_images(dataset, 1000))
+    code, base, start = _start(run, dataset, around)
+    title = f"Traversals around {start} · {_name(run)}"
+    decoded = traverse(run, code)
     return figures.traversals(decoded, shown.kl, shown.sigma, RANGE, title=title, base=base)
+
+
+def animation(run: Run, dataset: Dataset, around: str = IMAGE) -> list[Figure]:
+    """The traversals as the pages of an animation, all latents moving at once."""
+    kl = latents(run, test_images(dataset, 1000)).kl
+    code, _, start = _start(run, dataset, around)
+    values = np.linspace(RANGE[0], RANGE[-1], 2 * len(RANGE) - 1)
+    title = f"Traversals around {start} · {_name(run)}"
+    return figures.traversal_frames(traverse(run, code, values), kl, values, title=title)
+
+
+def _start(run: Run, dataset: Dataset, around: str) -> tuple[NDArray[Any], NDArray[Any], str]:
+    """The code that traversals start from, its picture, and what to call it."""
+    if around == "prior":
+        code = np.zeros(run.config.latent_dim, np.float32)
+        return code, run.model.decode(code[None])[0], "the prior's mean"
+    if around != IMAGE and not (around.isdecimal() and int(around) < len(dataset)):
+        last = len(dataset) - 1
+        raise UsageError(f"--around must be image, prior or 0 to {last}, got {around!r}")
+    image = test_images(dataset, 1000)[:1] if around == IMAGE else dataset.take([int(around)])
+    code = run.model.encode(image).mu[0]
+    called = "a test image" if around == IMAGE else f"image {around}"
+    return code, image[0] / np.float32(dataset.levels), called
 
 
 class Latents(NamedTuple):
@@ -84,13 +123,15 @@ def latents(run: Run, images: NDArray[np.uint8]) -> Latents:
     return Latents(mu, kl.mean(0), np.exp(logvar / 2).mean(0))
 
 
-def traverse(run: Run, code: NDArray[Any]) -> NDArray[np.float32]:
-    """(D, n, H, W[, C]): row d decodes `code` (D,) with latent d at each value of RANGE."""
-    codes = np.tile(code, (len(code), len(RANGE), 1))
+def traverse(
+    run: Run, code: NDArray[Any], values: NDArray[np.float64] = RANGE
+) -> NDArray[np.float32]:
+    """(D, n, H, W[, C]): row d decodes `code` (D,) with latent d at each of `values` (n,)."""
+    codes = np.tile(code, (len(code), len(values), 1))
     for latent, row in enumerate(codes):
-        row[:, latent] = RANGE
+        row[:, latent] = values
     decoded = run.model.decode(codes.reshape(-1, len(code)))
-    return decoded.reshape(len(code), len(RANGE), *decoded.shape[1:])
+    return decoded.reshape(len(code), len(values), *decoded.shape[1:])
 
 
 def panel(

@@ -9,15 +9,24 @@ import numpy as np
 
 from betavae_core import data, figures
 from betavae_core.data.dataset import Dataset
+from betavae_core.data.dsprites import comparable, compare_with_drawn
 from betavae_core.data.split import keyed_subset
 
 
-def inspect(source: str, out: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The facts of a data set and of its factors, and a contact sheet of it in `out`."""
+def inspect(
+    source: str, out: Path, classes: str | None = None
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The facts of a data set and of its factors, and a contact sheet of it in `out`.
+
+    Of labelled images, those in `classes` alone. A dSprites file is compared with our drawing.
+    """
     dataset = data.load(source)
+    if classes is not None:
+        dataset = data.select_classes(dataset, classes)
     chosen = np.random.default_rng(0).permutation(keyed_subset(np.arange(len(dataset)), 60))
     images = dataset.take(chosen) / np.float32(dataset.levels)
-    captions = None if dataset.labels is None else [str(label) for label in dataset.labels[chosen]]
+    names, labels = data.class_names(dataset), dataset.labels
+    captions = None if labels is None else [names[label] for label in labels[chosen].tolist()]
     title = f"{dataset.name}: {len(chosen)} of {len(dataset):,} images"
     sheet = figures.contact_sheet(images, title=title, captions=captions)
     facts = {
@@ -26,9 +35,11 @@ def inspect(source: str, out: Path) -> tuple[dict[str, Any], list[dict[str, Any]
         "shape": list(dataset.image_shape),
         "levels": dataset.levels,
         "bytes": dataset.nbytes,
-        "labels": 0 if dataset.labels is None else len(np.unique(dataset.labels)),
+        "classes": ", ".join(names.values()) or None,
         "sheet": str(figures.save(sheet, out / f"{dataset.name}.png")),
     }
+    if dataset.name != "shapes2d" and comparable(dataset):
+        facts["against shapes2d"] = str(compare_with_drawn(dataset))
     return facts, _factor_rows(dataset)
 
 

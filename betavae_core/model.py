@@ -201,31 +201,45 @@ def sequential(specification: tuple[Layer, ...]) -> nn.Sequential:
     return nn.Sequential(*modules)
 
 
-def build(architecture: Architecture, *, seed: int = 0, **settings: Any) -> BetaVAE:
+# Of weights and biases, fan-in times the square of the bound b in U(-b, b).
+INITS = {"lecun": (3.0, 0.0), "pytorch": (1.0, 1.0)}
+
+
+def build(
+    architecture: Architecture, *, seed: int = 0, init: str = "lecun", **settings: Any
+) -> BetaVAE:
     """The model of an architecture, with its weights drawn from `seed`."""
     model = BetaVAE(sequential(architecture.encoder), sequential(architecture.decoder), **settings)
-    initialise(model, seed)
+    initialise(model, seed, init)
     return model
 
 
 @torch.no_grad()
-def initialise(model: nn.Module, seed: int) -> None:
-    """Draw the weights of linear and (transposed) convolution layers, and set biases to zero.
+def initialise(model: nn.Module, seed: int, init: str = "lecun") -> None:
+    """Draw the weights and biases of linear and (transposed) convolution layers.
 
-    Weights come from U(-b, b) with b = sqrt(3 / fan-in), variance 1 / fan-in (LeCun et al. 1998,
-    "Efficient BackProp", equation 16), where the fan-in of a transposed convolution is the number
-    of inputs that reach one output, c_in · (kernel / stride)². The draws come from the
-    initialisation stream of Philox, one step a layer: a model is a function of its seed alone.
+    `lecun`: weights of variance 1 / fan-in (LeCun et al. 1998, "Efficient BackProp", equation 16)
+    from U(-b, b), b = sqrt(3 / fan-in), and no biases. `pytorch`: U(-b, b), b = 1 / sqrt(fan-in),
+    for both, as PyTorch's layers have it: a third of the variance, so less of the image reaches
+    the code at first and a strong KL term shapes it from nothing.
+
+    The fan-in of a transposed convolution is the number of inputs that reach one output,
+    c_in · (kernel / stride)². The draws come from the initialisation stream of Philox, one step a
+    layer: a model is a function of its seed alone.
     """
     layers = (m for m in model.modules() if isinstance(m, _LAYERS))
     for ordinal, layer in enumerate(layers):
-        weight = layer.weight
-        rows, columns = torch.arange(len(weight)), weight[0].numel()
-        key = philox.make_key(seed, ordinal)
-        u = philox.uniform(key, rows, columns, philox.INITIALISATION)
-        weight.copy_(((2 * u - 1) * (3 / _fan_in(layer)) ** 0.5).reshape(weight.shape))
+        bounds = [(square / _fan_in(layer)) ** 0.5 for square in INITS[init]]
+        weight, key = layer.weight, philox.make_key(seed, ordinal)
+        _draw(weight, bounds[0], key, torch.arange(len(weight)))
         if layer.bias is not None:
-            layer.bias.zero_()
+            _draw(layer.bias, bounds[1], key, len(weight) + torch.arange(len(layer.bias)))
+
+
+def _draw(parameter: Tensor, bound: float, key: Tensor, rows: Tensor) -> None:
+    """Fill a parameter, row by row, from U(-bound, bound)."""
+    u = philox.uniform(key, rows, parameter[0].numel(), philox.INITIALISATION)
+    parameter.copy_(((2 * u - 1) * bound).reshape(parameter.shape))
 
 
 def _fan_in(module: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> float:

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from betavae_core import architectures
+from betavae_core import architectures, data
 from betavae_core.config import CUSTOM, Config
+from betavae_core.data.dataset import Dataset
 from betavae_core.errors import UsageError
 from betavae_core.model import BetaVAE, build
 from betavae_core.run_directory import read_config, read_latest, read_summary
@@ -90,7 +92,16 @@ def make_model(
     if config.arch in (None, CUSTOM):
         raise UsageError("this run was trained with modules of its own; pass encoder and decoder")
     plan = architectures.build(str(config.arch), shape, config.latent_dim, config.hidden)
-    return build(plan, seed=config.seed, **settings)
+    return build(plan, seed=config.seed, init=config.init, **settings)
+
+
+def images_of(config: Config, images: NDArray[Any] | Dataset | None = None) -> Dataset:
+    """The data set of a run: what is passed, or what its settings name; of that its classes."""
+    if images is None:
+        dataset = data.load(config.data)
+    else:
+        dataset = images if isinstance(images, Dataset) else data.from_array(images)
+    return dataset if config.classes is None else data.select_classes(dataset, config.classes)
 
 
 def flatten_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeRemainingColumn
 from rich.table import Table
+
+from betavae_core.data.progress import stderr_lines
 
 
 def show(parts: Iterable[Any]) -> None:
@@ -43,7 +45,10 @@ def _cell(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-    return "x".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    if isinstance(value, list | tuple):
+        sizes = all(isinstance(v, int) for v in value)
+        return "x".join(map(str, value)) if sizes else "  ".join(map(_cell, value))
+    return "" if value is None else str(value)
 
 
 @contextmanager
@@ -53,15 +58,39 @@ def progress_bar() -> Iterator[Callable[[int, int, Mapping[str, Any]], None]]:
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     plain = not screen.is_terminal
     with Progress(*columns, console=screen, transient=True, disable=plain) as bar:
-        task, tenth = bar.add_task("loading the data", total=None), -1
+        task, shown = bar.add_task("loading the data", total=None), ("", -1)
 
         def advance(step: int, steps: int, row: Mapping[str, Any]) -> None:
-            nonlocal tenth
-            text = f"recon {row['recon_nll']:.1f}  KL {row['kl']:.2f} nats"
-            if plain and 10 * step // steps > tenth:
-                tenth = 10 * step // steps
-                print(f"step {step:,} of {steps:,}  {text}", file=sys.stderr)
-            done = "evaluating, drawing" if step == steps else text
+            nonlocal shown
+            run = f"{row['run']}  " if "run" in row else ""
+            terms = (("recon", "recon_nll", ".1f"), ("KL", "kl", ".2f"))
+            text = run + "  ".join(f"{name} {row[key]:{form}}" for name, key, form in terms)
+            if plain and shown != (run, 10 * step // steps):
+                shown = (run, 10 * step // steps)
+                print(f"step {step:,} of {steps:,}  {text} nats", file=sys.stderr)
+            done = f"{run}evaluating, drawing" if step == steps else f"{text} nats"
             bar.update(task, completed=step, total=steps, description=done)
+
+        yield advance
+
+
+@contextmanager
+def work_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on stderr for each piece of work that is told of; lines where there is no terminal."""
+    screen = Console(stderr=True)
+    if not screen.is_terminal:
+        yield stderr_lines()
+        return
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=screen) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def advance(what: str, done: int, total: int) -> None:
+            if not total:  # a note
+                bars.console.print(what)
+                return
+            if what not in tasks:
+                tasks[what] = bars.add_task(what)
+            bars.update(tasks[what], completed=done, total=total)
 
         yield advance

@@ -11,7 +11,6 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import nn
 
-from betavae_core import data
 from betavae_core.config import CUSTOM, Config, checked_names, flag
 from betavae_core.data import canonical
 from betavae_core.data.dataset import Dataset
@@ -28,7 +27,7 @@ from betavae_core.run_directory import (
     read_summary,
     require_run,
 )
-from betavae_core.runs import Run, load, make_model
+from betavae_core.runs import Run, images_of, load, make_model
 from betavae_core.trainer import Progress, Trainer
 
 
@@ -74,7 +73,7 @@ def train(
         config = config.filled(saved)
     if out is not None and config == saved and is_finished(Path(out), saved):
         return load(out, encoder=encoder, decoder=decoder)  # its data are not needed any more
-    dataset = load_images(images, config)
+    dataset = images_of(config, images)
     config = replace(config, data=dataset.name if images is not None else canonical(config.data))
     settings = _settle(config, dataset, encoder, objective)
     path = Path(out) if out is not None else next_directory(dataset.name)
@@ -123,13 +122,6 @@ def _finish(trainer: Trainer, dataset: Dataset) -> Run:
     draw_all(run, dataset)
     trainer.directory.finish(trainer.model.state_dict(), trainer.facts, summary)
     return run
-
-
-def load_images(images: NDArray[Any] | Dataset | None, config: Config) -> Dataset:
-    """The data set of a run: what was passed, or what the settings name."""
-    if images is None:
-        return data.load(config.data)
-    return images if isinstance(images, Dataset) else data.from_array(images)
 
 
 def _settle(

@@ -210,6 +210,50 @@ def test_plot_draws_what_training_drew(run: Path) -> None:
     assert Path("new/traversals.png").read_bytes() == drawn
 
 
+@pytest.mark.parametrize(
+    ("form", "start"), [("pdf", b"%PDF"), ("svg", b"<?xml"), ("gif", b"GIF89a")]
+)
+def test_plot_draws_in_other_formats(run: Path, form: str, start: bytes) -> None:
+    figure = answer("plot", run, "traversals", "--format", form, "--out", "new")["figure"]
+    assert figure == f"new/traversals.{form}"
+    assert Path(figure).read_bytes().startswith(start)
+
+
+def test_traversals_start_from_an_image_or_from_the_prior(run: Path) -> None:
+    drawn = set()
+    for around in ("image", "prior", "0", "1"):
+        figure = answer("plot", run, "traversals", "--around", around, "--out", around)["figure"]
+        drawn.add(Path(figure).read_bytes())
+    assert len(drawn) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["traversals", "--format", "jpg"], "--format must be one of png, pdf, svg, gif"),
+        (["kl", "--format", "gif"], "--format gif and --around are for traversals, got kl"),
+        (["kl", "--around", "prior"], "--format gif and --around are for traversals, got kl"),
+        (["traversals", "--around", "40"], "--around must be image, prior or 0 to 39, got '40'"),
+        (["traversals", "--around", "-1"], "--around must be image, prior or 0 to 39, got '-1'"),
+    ],
+)
+def test_what_plot_cannot_draw_is_said(run: Path, options: list[str], message: str) -> None:
+    result = CliRunner().invoke(app, ["plot", str(run), *options, "--out", "new"])
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not Path("new").exists()
+
+
+def test_training_keeps_to_the_classes_that_it_is_given() -> None:
+    options = ("--arch", "mlp", "--hidden", "8", "--steps", 2, "--out", "some")
+    summary = answer("train", "digits", "--classes", "0-1,7", *options)
+    assert summary["train"]["n"] + summary["test"]["n"] == 178 + 182 + 179
+    assert 'classes = "0-1,7"' in Path("some/config.toml").read_text()
+    answer("plot", "some", "embedding")
+    facts = answer("data", "inspect", "digits", "--classes", "7,0", "--out", "sheets")
+    assert (facts["classes"], facts["images"]) == ("0, 7", 178 + 179)
+
+
 def test_data_list_names_what_can_be_loaded() -> None:
     rows = answer("data", "list")["sources"]
     assert [set(row) for row in rows] == [{"name", "images", "shape", "bytes", "note"}] * len(rows)
@@ -223,7 +267,8 @@ def test_data_list_names_what_can_be_loaded() -> None:
 def test_data_inspect_shows_a_sheet_and_says_what_the_data_are() -> None:
     facts = answer("data", "inspect", "digits", "--out", "sheets")
     assert (facts["name"], facts["images"], facts["shape"]) == ("digits", 1797, [1, 8, 8])
-    assert (facts["levels"], facts["labels"], facts["factors"]) == (16, 10, [])
+    assert (facts["levels"], facts["factors"]) == (16, [])
+    assert facts["classes"] == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
     assert Path(facts["sheet"]).read_bytes().startswith(b"\x89PNG")
     assert "digits" in succeed("data", "inspect", "digits").stdout
 

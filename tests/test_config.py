@@ -19,6 +19,8 @@ NAN, INF = float("nan"), float("inf")
 REFUSED: list[tuple[str, Any, str]] = [
     ("data", "", "DATA must be a data set's name or a path, got ''"),
     ("objective", "vae", "--objective must be one of beta, capacity, got 'vae'"),
+    ("classes", "", "--classes must be classes, as A-D or a,z, got ''"),
+    ("init", "he", "--init must be one of lecun, pytorch, got 'he'"),
     ("beta", -1.0, "--beta must be >= 0, got -1.0"),
     ("beta", NAN, "--beta must be a finite number, got nan"),
     ("beta", INF, "--beta must be a finite number, got inf"),
@@ -106,7 +108,7 @@ def test_settings_survive_toml_bit_for_bit(settings: dict[str, Any]) -> None:
 def test_a_resolved_configuration_leaves_nothing_open_but_the_alternatives() -> None:
     resolved = Config().resolve(MNIST, 9000, "cpu", "fp32")
     left = [f.name for f in fields(Config) if getattr(resolved, f.name) is None]
-    assert left == ["beta_norm", "epochs"]
+    assert left == ["classes", "beta_norm", "epochs"]  # all classes
     assert resolved.resolve(MNIST, 9000, "cpu", "fp32") == resolved
     assert (resolved.device, resolved.precision) == ("cpu", "fp32")
 
@@ -190,7 +192,7 @@ def test_an_option_replaces_its_alternative_in_the_preset(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("betta = 4.0", "unknown setting 'betta'; there are data, objective, beta"),
+        ("betta = 4.0", "unknown setting 'betta'; there are data, classes, objective"),
         ("beta = ", "is not valid TOML"),
         ("[train]\nbeta = 4.0", "unknown setting 'train'"),
     ],

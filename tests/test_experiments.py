@@ -11,14 +11,15 @@ import pytest
 from typer.testing import CliRunner
 
 import betavae_core as bv
-from betavae_core import cli, experiments
+from betavae_core import cli, experiments, gallery
 from betavae_core.experiments import kathiriya_mnist, levy_emnist
 from betavae_core.experiments.study import Experiment, Study
+from betavae_core.runs import images_of
 
 
 def tiny(study: Study) -> list[dict[str, Any]]:
-    images = bv.data.from_array(np.eye(64, dtype=np.uint8).reshape(64, 8, 8), name="tiny")
-    run = study.train("one", images, arch="mlp", hidden=(8,), latent_dim=2, steps=3)
+    study.dataset("digits", classes="0,1")
+    run = study.train("one", arch="mlp", hidden=(8,), latent_dim=2, steps=3)
     study.note("A sentence.")
     assert run.summary is not None
     loss = run.summary["test"]["loss"]
@@ -39,6 +40,16 @@ def test_an_experiment_leaves_its_table_and_its_runs(tmp_path: Path) -> None:
     assert "| loss | – |" in (tmp_path / "table.md").read_text()
     assert "- A sentence." in (tmp_path / "table.md").read_text()
     assert (tmp_path / "runs" / "one" / "summary.json").is_file()
+
+
+@pytest.mark.usefixtures("registered")
+def test_the_run_of_an_experiment_can_be_plotted_by_itself(tmp_path: Path) -> None:
+    experiments.reproduce("tiny", tmp_path)
+    picture = gallery.plot(tmp_path / "runs" / "one", "embedding")
+    assert picture.is_file()
+    run = bv.load(tmp_path / "runs" / "one")
+    assert (run.config.data, run.config.classes) == ("digits", "0,1")
+    assert set(images_of(run.config).labels.tolist()) == {0, 1}  # type: ignore[union-attr]
 
 
 @pytest.mark.usefixtures("registered")
@@ -68,18 +79,10 @@ def test_every_experiment_has_a_name_of_its_own_and_says_what_it_shows() -> None
     assert all(experiment.shows.endswith(".") for experiment in known)
 
 
-def labelled(count: int) -> bv.data.Dataset:
-    """Noise of three classes, enough of it for every picture."""
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (count, 8, 8), dtype=np.uint8)
-    labels = np.arange(count) % 3 + 1
-    return bv.data.from_array(images, name="letters", labels=labels)
-
-
 @pytest.fixture
-def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
-    monkeypatch.setattr(Study, "dataset", lambda self, *args, **options: labelled(400))
-    return Study(tmp_path, True, None, None, "cpu", 0, lambda *_: None)
+def study(tmp_path: Path) -> Study:
+    """Of three classes of scikit-learn's digits."""
+    return Study(tmp_path, True, "digits", "1-3", "cpu", 0, lambda *_: None)
 
 
 def test_kathiriya_leaves_its_six_pictures(study: Study) -> None:

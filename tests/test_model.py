@@ -207,21 +207,48 @@ def fan_in(layer: nn.Module) -> float:
 
 
 @pytest.mark.parametrize("name", architectures.ARCHITECTURES)
-def test_every_layer_starts_with_variance_1_over_fan_in_and_no_bias(name: str) -> None:
+@pytest.mark.parametrize(("init", "share"), [("lecun", 1.0), ("pytorch", 1 / 3)])
+def test_every_layer_starts_with_its_share_of_1_over_fan_in(
+    name: str, init: str, share: float
+) -> None:
     shape = (1, 32, 32)
     network = architectures.build(name, shape, 10)
-    built = model.build(network, seed=0, latent_dim=10, image_shape=shape)
+    built = model.build(network, seed=0, init=init, latent_dim=10, image_shape=shape)
     layers = [m for m in built.modules() if hasattr(m, "weight")]
     assert {type(m) for m in layers} >= (
         {nn.Linear} if "mlp" in name else {nn.Linear, nn.ConvTranspose2d}
     )
     for layer in layers:
-        weight, variance = layer.weight.detach(), 1 / fan_in(layer)
+        weight, variance = layer.weight.detach(), share / fan_in(layer)
         spread = 5 / weight.numel() ** 0.5  # five deviations and more: a uniform's kurtosis is 1.8
         assert weight.square().mean().item() == pytest.approx(variance, rel=spread)
         assert abs(weight.mean().item()) < spread * variance**0.5
         assert weight.abs().max().item() <= (3 * variance) ** 0.5 * (1 + 1e-6)
-        assert not layer.bias.any()
+
+
+@pytest.mark.parametrize("name", architectures.ARCHITECTURES)
+def test_biases_start_at_zero_or_as_the_weights_do(name: str) -> None:
+    network = architectures.build(name, (1, 32, 32), 10)
+    settings = {"seed": 0, "latent_dim": 10, "image_shape": (1, 32, 32)}
+    for layer in model.build(network, **settings).modules():
+        assert not hasattr(layer, "bias") or not layer.bias.any()
+    for layer in model.build(network, init="pytorch", **settings).modules():
+        if hasattr(layer, "bias"):
+            bound = fan_in(layer) ** -0.5
+            assert bound / 3 < layer.bias.abs().max().item() <= bound or layer.bias.numel() < 4
+            assert len(layer.bias.unique()) == len(layer.bias)
+
+
+def test_pytorchs_own_layers_start_as_ours_do_under_its_name() -> None:
+    network = architectures.build("higgins-mlp", (1, 32, 32), 10)
+    settings = {"latent_dim": 10, "image_shape": (1, 32, 32)}
+    ours = model.build(network, init="pytorch", seed=0, **settings)
+    torch.manual_seed(0)
+    theirs = [m for m in model.sequential(network.encoder) if isinstance(m, nn.Linear)]
+    pairs = zip((m for m in ours.encoder if isinstance(m, nn.Linear)), theirs, strict=True)
+    for one, other in pairs:
+        assert one.weight.std().item() == pytest.approx(other.weight.std().item(), rel=0.05)
+        assert one.bias.abs().max().item() == pytest.approx(other.bias.abs().max().item(), rel=0.3)
 
 
 class Encoder(nn.Module):

@@ -82,12 +82,17 @@ def read(path: Path) -> Dataset:
     return dataset
 
 
+def comparable(dataset: Dataset) -> bool:
+    """Whether there are as many images as dSprites has, of the same shape, as bits."""
+    return len(dataset) == shapes2d.COUNT and dataset.image_shape == _SHAPE and dataset.packed
+
+
 def compare_with_drawn(dataset: Dataset) -> Difference:
     """In what the pixels of `dataset` differ from those that `shapes2d` draws, image by image.
 
     Raises DataError unless it has their number and shape, (737280, 64, 64) of 0 and 1.
     """
-    if len(dataset) != shapes2d.COUNT or dataset.image_shape != _SHAPE or not dataset.packed:
+    if not comparable(dataset):
         raise DataError(
             f"only {shapes2d.COUNT:,} images of 64x64 bits can be compared with shapes2d, got "
             f"{len(dataset):,} of {dataset.image_shape}"

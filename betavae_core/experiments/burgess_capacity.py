@@ -21,7 +21,6 @@ def run(study: Study) -> list[dict[str, Any]]:
     steps = 3_000 if study.quick else 100_000
     model = study.train(
         "capacity",
-        shapes,
         arch="burgess-conv",
         latent_dim=10,
         objective="capacity",

@@ -17,7 +17,7 @@ def run(
     rows, panels = [], []
     for name, value in ((f"β-VAE, β = {beta:g}", beta), ("VAE, β = 1", 1.0)):
         steps = quick_steps if study.quick else 300_000
-        model = study.train(f"beta-{value:g}", images, beta=value, steps=steps, **settings)
+        model = study.train(f"beta-{value:g}", beta=value, steps=steps, **settings)
         panels.append(gallery.panel(model, images, name))
         study.draw(f"kl-beta-{value:g}", gallery.kl(model, images))
         assert model.summary is not None

@@ -19,11 +19,11 @@ def run(study: Study) -> list[dict[str, Any]]:
         "lr": 1e-3,
     }
     last = 12 if study.quick else 100
-    ten = study.train("z-20", digits, **settings, epochs=min(10, last))
+    ten = study.train("z-20", **settings, epochs=min(10, last))
     untrained = study.untrained(ten)
     for epoch, model in ((0, untrained), (10, ten)):
         study.draw(f"embedding-epoch-{epoch}", gallery.embedding(model, digits))
-    final = study.train("z-20", digits, **settings, epochs=last)
+    final = study.train("z-20", **settings, epochs=last)
     for epoch, model in ((0, untrained), (last, final)):
         study.draw(f"pairs-epoch-{epoch}", gallery.reconstructions(model, digits))
     study.draw("samples", gallery.samples(final, digits))

@@ -9,10 +9,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from betavae_core import data, figures
+from betavae_core import figures
 from betavae_core.config import Config
 from betavae_core.data.dataset import Dataset
-from betavae_core.runs import Run, make_model
+from betavae_core.runs import Run, images_of, make_model
 from betavae_core.trainer import Progress
 from betavae_core.training import train
 
@@ -42,31 +42,34 @@ class Study:
     device: str
     seed: int
     progress: Progress
+    source: str = ""  # the images that `train` takes, and their classes: see `dataset`
+    chosen: str | None = None
     notes: list[str] = field(default_factory=list)
     figures: list[str] = field(default_factory=list)
 
     def dataset(self, default: str, classes: str | None = None) -> Dataset:
         """The images of --data, or the experiment's own; of labelled ones the chosen classes."""
-        dataset = data.load(self.data or default)
-        wanted = self.classes or classes
-        return dataset if wanted is None else data.select_classes(dataset, wanted)
+        self.source, self.chosen = self.data or default, self.classes or classes
+        return images_of(self._config())
 
     def untrained(self, run: Run) -> Run:
         """The same run before its first step."""
         model = make_model(run.config, run.model.image_shape, run.model.levels)
         return replace(run, model=model.eval())
 
-    def train(self, label: str, images: Dataset, **settings: Any) -> Run:
+    def train(self, label: str, **settings: Any) -> Run:
         """The model of these settings, trained now or found in OUT/runs/LABEL and finished."""
         path = self.out / "runs" / label
-        config = Config(device=self.device, **({"seed": self.seed} | settings))
-        return train(
-            config,
-            images=images,
-            out=path,
-            resume=(path / "config.toml").is_file(),
-            progress=self.progress,
-        )
+        again = (path / "config.toml").is_file()
+
+        def advance(step: int, steps: int, row: dict[str, Any]) -> None:
+            self.progress(step, steps, row | {"run": label})
+
+        return train(self._config(**settings), out=path, resume=again, progress=advance)
+
+    def _config(self, **settings: Any) -> Config:
+        own = {"data": self.source, "classes": self.chosen, "seed": self.seed}
+        return Config(device=self.device, **(own | settings))
 
     def draw(self, name: str, figure: Figure) -> None:
         """Save a picture of the experiment."""
