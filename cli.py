@@ -94,8 +94,12 @@ def train(
     preset: Annotated[Text, Option(help="A published experiment's settings.")] = None,
     config: Annotated[Path | None, Option(help="Settings in a TOML file.")] = None,
     classes: Classes = None,
-    objective: Annotated[Text, Option(help="beta or capacity.")] = None,
-    beta: Annotated[Number, Option(help="Weight of the KL: 0 autoencoder, 1 VAE.")] = None,
+    objective: Annotated[Text, Option(help="beta, capacity, controlvae or geco.")] = None,
+    beta: Annotated[
+        Text, Option(help="Weight of the KL: 0 autoencoder, 1 VAE; auto: what holds a target.")
+    ] = None,
+    target_kl: Annotated[Number, Option(help="Nats of KL to hold, for --beta auto.")] = None,
+    target_recon: Annotated[Number, Option(help="Nats of recon_nll to hold instead.")] = None,
     beta_norm: Annotated[Number, Option(help="β·M/N, instead of --beta.")] = None,
     gamma: Annotated[Number, Option(help="Weight of |KL - C|.")] = None,
     capacity_max: Annotated[Number, Option(help="C at the end, in nats.")] = None,

@@ -25,7 +25,7 @@ _EXPORTS = {
     "Config": "config",
     "DataError": "errors",
     "Interrupted": "errors",
-    "Posterior": "model",
+    "Posterior": "posterior",
     "Run": "runs",
     "TrainingError": "errors",
     "UsageError": "errors",

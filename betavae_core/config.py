@@ -22,6 +22,7 @@ from betavae_core.architectures import ARCHITECTURES, Shape, default_name
 from betavae_core.errors import UsageError
 
 CUSTOM = "custom"  # an architecture or an objective of the user's own, passed to `train`
+TARGETS = {"controlvae": "target_kl", "geco": "target_recon"}  # what is held, by choosing β
 DEFAULT_STEPS = {"cpu": 1_500, "cuda": 30_000}
 
 
@@ -40,6 +41,8 @@ class Config:
     gamma: float = 1000.0
     capacity_max: float = 25.0
     capacity_steps: int | None = None  # the whole run
+    target_kl: float | None = None  # that controlvae holds
+    target_recon: float | None = None  # that geco holds
     arch: str | None = None  # by the size of the images
     hidden: tuple[int, ...] = (512, 256)
     init: str = "lecun"
@@ -71,13 +74,18 @@ class Config:
         for one, other in _EITHER[::2]:
             if getattr(self, one) is not None and getattr(self, other) is not None:
                 raise UsageError(f"give {flag(one)} or {flag(other)}, not both")
+        for objective, target in TARGETS.items():
+            if self.objective == objective and getattr(self, target) is None:
+                raise UsageError(f"--objective {objective} needs {flag(target)}, in nats an image")
 
     def resolve(self, image_shape: Shape, images: int, device: str, precision: str) -> Config:
         """The same settings with nothing left open, for `images` training images (C, H, W)."""
         ratio = self.latent_dim / prod(image_shape)
-        beta = self.beta if self.beta is not None else default_beta(image_shape)
+        beta: float | None = self.beta if self.beta is not None else default_beta(image_shape)
         if self.beta_norm is not None:
             beta = self.beta_norm / ratio
+        if self.objective in TARGETS:  # it moves with the run
+            beta = None
         steps = self.steps or DEFAULT_STEPS[device]
         if self.epochs is not None:
             steps = ceil(Fraction(str(self.epochs)) * images / self.batch_size)
@@ -93,9 +101,9 @@ class Config:
             precision=precision,
         )
 
-    def beta_norm_of(self, image_shape: Shape) -> float:
-        """β M / N of a resolved configuration (Higgins et al. 2017, section 4.2)."""
-        return (self.beta or 0.0) * self.latent_dim / prod(image_shape)
+    def norm_of(self, beta: float | None, image_shape: Shape) -> float:
+        """β M / N for the latents of these settings (Higgins et al. 2017, section 4.2)."""
+        return (beta or 0.0) * self.latent_dim / prod(image_shape)
 
     def updated(self, settings: Mapping[str, Any]) -> Config:
         """These settings with some replaced; β and β_norm, steps and epochs replace each other."""
@@ -137,10 +145,27 @@ def given(options: Mapping[str, Any]) -> dict[str, Any]:
     """The settings among a command's options that were given; `hidden` is text, as 512,256."""
     names = {f.name for f in fields(Config)}
     settings = {k: v for k, v in options.items() if k in names and v is not None}
+    if "beta" in settings:
+        settings |= _beta(settings.pop("beta"), settings)
     if "hidden" in settings:
         widths = settings["hidden"].split(",")
         settings["hidden"] = tuple(int(w) if w.strip().isdecimal() else w for w in widths)
     return settings
+
+
+def _beta(text: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that `--beta` stands for: a number, or for `auto` what holds the target."""
+    if text != "auto":
+        try:
+            return {"beta": float(text)}
+        except ValueError:
+            raise UsageError(f"--beta must be a number or auto, got {text!r}") from None
+    held = [objective for objective, target in TARGETS.items() if target in settings]
+    if len(held) != 1 or "objective" in settings:
+        raise UsageError(
+            "--beta auto needs one of --target-kl and --target-recon, and no --objective"
+        )
+    return {"objective": held[0]}
 
 
 def gather(preset: str | None, file: Path | None, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -218,16 +243,27 @@ _TEXT = (lambda value: isinstance(value, str) and value != "", "a data set's nam
 _NAMES = (lambda value: isinstance(value, str) and value != "", "classes, as A-D or a,z")
 
 _EITHER = (("beta_norm", "beta"), ("beta", "beta_norm"), ("epochs", "steps"), ("steps", "epochs"))
-_OPTIONAL = {"classes", "beta", "beta_norm", "capacity_steps", "arch", "steps", "epochs"}
+_OPTIONAL = {
+    "classes",
+    "beta",
+    "beta_norm",
+    "capacity_steps",
+    "arch",
+    "steps",
+    "epochs",
+    *TARGETS.values(),
+}
 _INVARIANTS: dict[str, tuple[tuple[Callable[[Any], bool], str], ...]] = {
     "data": (_TEXT,),
     "classes": (_NAMES,),
-    "objective": (_one_of("beta", "capacity", custom=True),),
+    "objective": (_one_of("beta", "capacity", *TARGETS, custom=True),),
     "beta": (_FINITE, _NOT_NEGATIVE),
     "beta_norm": (_FINITE, _NOT_NEGATIVE),
     "gamma": (_FINITE, _NOT_NEGATIVE),
     "capacity_max": (_FINITE, _NOT_NEGATIVE),
     "capacity_steps": (_WHOLE, _COUNT),
+    "target_kl": (_FINITE, _NOT_NEGATIVE),
+    "target_recon": (_FINITE, (lambda value: value != 0, "a number of nats other than 0")),
     "arch": (_one_of(*ARCHITECTURES, custom=True),),
     "hidden": (_WIDTHS,),
     "init": (_one_of("lecun", "pytorch"),),

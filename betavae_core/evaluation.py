@@ -15,8 +15,9 @@ from torch import Tensor
 from betavae_core.data.resident import Resident
 from betavae_core.data.split import Indices, keyed_subset
 from betavae_core.model import BetaVAE, evaluating
-from betavae_core.objectives import Objective, Posterior
+from betavae_core.objectives import Objective
 from betavae_core.ops import LOGVAR_MAX, LOGVAR_MIN, philox, reparam_kl
+from betavae_core.posterior import Posterior
 
 ACTIVE = 0.1  # nats of KL above which a latent counts as active
 _BATCH = 500

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from betavae_core import figures
+from betavae_core.config import TARGETS
 from betavae_core.data.dataset import Dataset
 from betavae_core.data.split import keyed_subset, split
 from betavae_core.errors import UsageError
@@ -260,6 +261,10 @@ def _name(run: Run) -> str:
     config = run.config
     if config.objective == "capacity":
         return f"{run.path.name}, γ = {config.gamma:g}, C = {config.capacity_max:g} nats"
+    if config.objective in TARGETS:
+        target = TARGETS[config.objective]
+        held = "KL" if target == "target_kl" else "recon_nll"
+        return f"{run.path.name}, {held} held at {getattr(config, target):g} nats"
     return f"{run.path.name}, β = {config.beta:g}" if config.objective == "beta" else run.path.name
 
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from betavae_core.architectures import Architecture, Layer, Shape
-from betavae_core.objectives import Posterior
 from betavae_core.ops import bernoulli_nll, gaussian_nll, philox, reparam_kl
+from betavae_core.posterior import Posterior
 
 _ENCODE_BATCH = 1024
 

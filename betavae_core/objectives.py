@@ -7,33 +7,14 @@ data or the batch size. An objective of one's own is any callable with this sign
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import NamedTuple, Protocol, Self
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
 
 from betavae_core.config import Config
-
-
-class Posterior(NamedTuple):
-    """q(z | x) of a batch: what the encoder says and, in training, what was drawn from it.
-
-    `mu`, `logvar` and `z` are (B, D); `kl_per_sample` (B,) is summed over latents and
-    `kl_per_latent` (D,) a mean over the batch, in nats. `encode` fills only the first two.
-    """
-
-    mu: Tensor
-    logvar: Tensor
-    z: Tensor | None = None
-    kl_per_sample: Tensor | None = None
-    kl_per_latent: Tensor | None = None
-
-    @property
-    def kl(self) -> Tensor:
-        """KL(q(z | x) ‖ p(z)) in nats: sum over latents, mean over the batch."""
-        if self.kl_per_latent is None:
-            raise ValueError("this posterior was encoded, not sampled: it carries no KL")
-        return self.kl_per_latent.sum()
+from betavae_core.controllers import ControlVAE, Geco
+from betavae_core.posterior import Posterior
 
 
 class Objective(Protocol):
@@ -85,4 +66,9 @@ class Capacity(FromConfig):
         return recon_nll + self.gamma * torch.abs(posterior.kl - self.capacity(step))
 
 
-OBJECTIVES: dict[str, type[Beta] | type[Capacity]] = {"beta": Beta, "capacity": Capacity}
+OBJECTIVES: dict[str, Any] = {
+    "beta": Beta,
+    "capacity": Capacity,
+    "controlvae": ControlVAE,
+    "geco": Geco,
+}

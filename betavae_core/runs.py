@@ -104,18 +104,24 @@ def images_of(config: Config, images: NDArray[Any] | Dataset | None = None) -> D
     return dataset if config.classes is None else data.select_classes(dataset, config.classes)
 
 
-def flatten_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The weights as model/NAME and the optimizer's tensors as optimizer/INDEX/NAME."""
+def flatten_state(
+    model: nn.Module, optimizer: torch.optim.Optimizer, objective: nn.Module
+) -> dict[str, Tensor]:
+    """Weights as model/NAME, an objective's memory as objective/NAME, optimizer/INDEX/NAME."""
     tensors = {f"model/{name}": t for name, t in model.state_dict().items()}
+    tensors |= {f"objective/{name}": t for name, t in objective.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": t for name, t in state.items()}
     return tensors
 
 
 def restore_state(
-    tensors: Mapping[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer
+    tensors: Mapping[str, Tensor],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    objective: nn.Module,
 ) -> None:
-    """The inverse of `flatten_state`: load the tensors into the model and the optimizer."""
+    """The inverse of `flatten_state`: load the tensors into the three."""
     parameters = list(model.parameters())
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
@@ -127,9 +133,9 @@ def restore_state(
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
     model.load_state_dict(weights_of(tensors))
+    objective.load_state_dict(weights_of(tensors, "objective/"))
 
 
-def weights_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def weights_of(tensors: Mapping[str, Tensor], prefix: str = "model/") -> dict[str, Tensor]:
     """The model's tensors in a checkpoint, under their own names."""
-    prefix = "model/"
     return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}

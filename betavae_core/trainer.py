@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from betavae_core.config import Config
+from betavae_core.controllers import Controller
 from betavae_core.data.dataset import Dataset
 from betavae_core.data.resident import Resident
 from betavae_core.data.split import split
@@ -26,7 +27,7 @@ from betavae_core.errors import Interrupted, TrainingError, UsageError
 from betavae_core.evaluation import report
 from betavae_core.feed import Feed
 from betavae_core.hardware import environment
-from betavae_core.model import BetaVAE
+from betavae_core.model import BetaVAE, evaluating
 from betavae_core.objectives import Objective
 from betavae_core.ops.backend import uses_triton
 from betavae_core.run_directory import RunDirectory, read_latest
@@ -102,17 +103,21 @@ class Trainer:
         directory: RunDirectory,
         progress: Progress | None = None,
     ) -> None:
-        self.config, self.directory, self.objective = config, directory, objective
+        self.config, self.directory = config, directory
         self.progress = progress or (lambda step, steps, row: None)
         self.device = torch.device(config.device)
         self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = make_optimizer(config, self.model)
+        memory = objective if isinstance(objective, torch.nn.Module) else torch.nn.Module()
+        self.objective, self.memory = objective, memory.to(self.device)
         self.images = Resident(dataset, self.device)
         self.splits = dict(zip(("train", "test"), split(dataset), strict=True))
         self.feed = self._feed()
         self.clock = Clock(0)
         self.step = 0
-        columns = 3 + config.latent_dim  # loss, recon_nll, kl, kl_per_latent
+        moved = ["beta"] if isinstance(objective, Controller) else []
+        self.scalars = ["loss", "recon_nll", "kl", *moved]
+        columns = len(self.scalars) + config.latent_dim
         self.rows = torch.zeros(config.log_every, columns, device=self.device)
         self.facts = {
             "image_shape": list(dataset.image_shape),
@@ -133,6 +138,13 @@ class Trainer:
             fused=fused,
         )
 
+    @property
+    def beta(self) -> float | None:
+        """The weight of the KL now: the settings', or where the objective has brought it."""
+        if isinstance(self.objective, Controller):
+            return float(self.objective.beta)
+        return self.config.beta
+
     def advance(self) -> None:
         """One optimizer step, and its row of the log."""
         x, noise = self.feed.batch(self.step)
@@ -143,7 +155,8 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
-        scalars = torch.stack((loss, terms.recon_nll, posterior.kl))
+        beta = (self.objective.beta,) if isinstance(self.objective, Controller) else ()
+        scalars = torch.stack((loss, terms.recon_nll, posterior.kl, *beta))
         row = torch.cat((scalars, posterior.kl_per_latent)).detach()
         self.rows[self.step % len(self.rows)] = row
         self.step += 1
@@ -173,7 +186,8 @@ class Trainer:
     def evaluate(self) -> dict[str, Any]:
         """The report on both splits, as the model stands."""
         model, step, seed = self.model, self.step, self.config.seed
-        result = report(model, self.images, self.splits, self.objective, step=step, seed=seed)
+        with evaluating(self.memory):
+            result = report(model, self.images, self.splits, self.objective, step=step, seed=seed)
         for name in self.splits:
             for term, value in result[name].items():
                 if not isfinite(value):
@@ -182,15 +196,10 @@ class Trainer:
 
     def _log(self) -> None:
         """Write the means over the steps since the last line."""
-        loss, recon_nll, kl, *kl_per_latent = self._recent().mean(0).tolist()
-        row = {
-            "step": self.step,
-            "loss": loss,
-            "recon_nll": recon_nll,
-            "kl": kl,
-            "neg_elbo": recon_nll + kl,
-            "kl_per_latent": kl_per_latent,
-        }
+        means = self._recent().mean(0).tolist()
+        row = {"step": self.step, **dict(zip(self.scalars, means, strict=False))}
+        row["neg_elbo"] = row["recon_nll"] + row["kl"]
+        row["kl_per_latent"] = means[len(self.scalars) :]
         self.directory.append("metrics.jsonl", row)
         timing = {"step": self.step, "seconds": self.clock.seconds()}
         self.directory.append("timings.jsonl", timing)
@@ -215,7 +224,7 @@ class Trainer:
         for name, parameter in self.model.named_parameters():
             if not parameter.isfinite().all():
                 self._diverged(self.step, f"the weights {name}")
-        tensors = flatten_state(self.model, self.optimizer) | {"rows": self.rows}
+        tensors = flatten_state(self.model, self.optimizer, self.memory) | {"rows": self.rows}
         self.directory.save_checkpoint(self.step, tensors, self.facts)
 
     def _diverged(self, step: int, what: str) -> None:
@@ -233,7 +242,7 @@ class Trainer:
             self.step, tensors, facts = found
             self._check_same(facts)
             self.rows.copy_(tensors.pop("rows"))
-            restore_state(tensors, self.model, self.optimizer)
+            restore_state(tensors, self.model, self.optimizer, self.memory)
         self.directory.cut_logs()
 
     def _check_same(self, facts: dict[str, Any]) -> None:

@@ -52,7 +52,8 @@ def train(
         resume: go on with the run in `out`, bit for bit as if it had never stopped. A larger
             number of steps extends a run; no other setting may differ.
         encoder, decoder: modules of one's own, in place of a named architecture.
-        objective: a function of (recon_nll, posterior, step), in place of a named objective.
+        objective: a function of (recon_nll, posterior, step), in place of a named objective; of a
+            module, the buffers and parameters are saved and restored, and not trained.
         progress: called after each logged interval with the step, the number of steps, and the
             row of metrics.jsonl.
 
@@ -114,8 +115,8 @@ def _finish(trainer: Trainer, dataset: Dataset) -> Run:
         "device": config.device,
         "precision": config.precision,
         "objective": config.objective,
-        "beta": config.beta,
-        "beta_norm": config.beta_norm_of(dataset.image_shape),
+        "beta": trainer.beta,
+        "beta_norm": config.norm_of(trainer.beta, dataset.image_shape),
         **trainer.evaluate(),
     }
     run = Run(path, config, trainer.model.eval(), summary)

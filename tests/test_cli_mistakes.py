@@ -244,7 +244,7 @@ def test_an_error_of_several_lines_is_one_line(monkeypatch: pytest.MonkeyPatch) 
     assert result.stderr.splitlines()[-1] == "one two"
 
 
-@pytest.mark.parametrize("moment", ["load_images", "make_model", "draw_all", "Trainer"])
+@pytest.mark.parametrize("moment", ["images_of", "make_model", "draw_all", "Trainer"])
 def test_ctrl_c_at_any_moment_says_how_to_go_on(
     monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:

@@ -18,7 +18,7 @@ NAN, INF = float("nan"), float("inf")
 
 REFUSED: list[tuple[str, Any, str]] = [
     ("data", "", "DATA must be a data set's name or a path, got ''"),
-    ("objective", "vae", "--objective must be one of beta, capacity, got 'vae'"),
+    ("objective", "vae", "--objective must be one of beta, capacity, controlvae, geco, got 'vae'"),
     ("classes", "", "--classes must be classes, as A-D or a,z, got ''"),
     ("init", "he", "--init must be one of lecun, pytorch, got 'he'"),
     ("beta", -1.0, "--beta must be >= 0, got -1.0"),
@@ -30,6 +30,8 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("gamma", -1.0, "--gamma must be >= 0, got -1.0"),
     ("capacity_max", -1.0, "--capacity-max must be >= 0, got -1.0"),
     ("capacity_steps", 0, "--capacity-steps must be >= 1, got 0"),
+    ("target_kl", -1.0, "--target-kl must be >= 0, got -1.0"),
+    ("target_recon", 0.0, "--target-recon must be a number of nats other than 0, got 0.0"),
     ("arch", "resnet", "--arch must be one of higgins-mlp, higgins-conv, burgess-conv, mlp"),
     ("hidden", (512, 0), "--hidden must be widths >= 1, got (512, 0)"),
     ("hidden", ("a",), "--hidden must be widths >= 1, got ('a',)"),
@@ -108,7 +110,7 @@ def test_settings_survive_toml_bit_for_bit(settings: dict[str, Any]) -> None:
 def test_a_resolved_configuration_leaves_nothing_open_but_the_alternatives() -> None:
     resolved = Config().resolve(MNIST, 9000, "cpu", "fp32")
     left = [f.name for f in fields(Config) if getattr(resolved, f.name) is None]
-    assert left == ["classes", "beta_norm", "epochs"]  # all classes
+    assert left == ["classes", "beta_norm", "target_kl", "target_recon", "epochs"]
     assert resolved.resolve(MNIST, 9000, "cpu", "fp32") == resolved
     assert (resolved.device, resolved.precision) == ("cpu", "fp32")
 
@@ -132,9 +134,9 @@ def test_a_rounding_error_in_the_epochs_adds_no_step() -> None:
 def test_beta_norm_is_beta_m_over_n() -> None:
     by_norm = Config(beta_norm=0.05, latent_dim=20).resolve(MNIST, 10, "cpu", "fp32")
     assert by_norm.beta == pytest.approx(0.05 * 784 / 20, rel=1e-15)
-    assert by_norm.beta_norm_of(MNIST) == pytest.approx(0.05, rel=1e-15)
+    assert by_norm.norm_of(by_norm.beta, MNIST) == pytest.approx(0.05, rel=1e-15)
     colour = Config(beta=4.0, latent_dim=32).resolve((3, 64, 64), 10, "cpu", "fp32")
-    assert colour.beta_norm_of((3, 64, 64)) == 4 * 32 / (3 * 64 * 64)
+    assert colour.norm_of(colour.beta, (3, 64, 64)) == 4 * 32 / (3 * 64 * 64)
 
 
 @pytest.mark.parametrize(("size", "arch", "beta"), [(64, "burgess-conv", 4.0), (28, "mlp", 1.0)])

@@ -9,8 +9,9 @@ from op_cases import sample, with_gradient
 from torch import Tensor
 
 from betavae_core import architectures, config, model, objectives
-from betavae_core.objectives import Beta, Capacity, Posterior
+from betavae_core.objectives import Beta, Capacity
 from betavae_core.ops import philox, reparam_kl
+from betavae_core.posterior import Posterior
 from betavae_core.reference import objectives as oracle
 
 SHAPE = (1, 4, 4)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
 
-from betavae_core import objectives
+from betavae_core import controllers, objectives
 from betavae_core.config import Config
 from betavae_core.model import initialise
 from betavae_core.parity.comparison import Comparison
 from betavae_core.parity.networks import batch, fixed, model_and_oracle
+from betavae_core.posterior import Posterior
+from betavae_core.reference import controllers as oracle_controllers
 from betavae_core.reference import objectives as oracle
 from betavae_core.reference import optimizers as oracle_optimizers
 from betavae_core.reference.model import train_step
@@ -24,6 +27,25 @@ OPTIMIZERS: dict[str, Any] = {
 }
 _LR, _UPDATES = 1e-3, 2
 _CAPACITY = (20.0, 25.0, 100)
+# production, its target, and the oracle with the same gains
+CONTROLLERS: dict[str, Any] = {
+    "controlvae": (
+        controllers.ControlVAE,
+        12.0,
+        partial(oracle_controllers.ControlVAE, kp=controllers.KP, ki=controllers.KI),
+    ),
+    "geco": (
+        controllers.Geco,
+        80.0,
+        partial(
+            oracle_controllers.Geco,
+            nu=controllers.NU,
+            alpha=controllers.ALPHA,
+            clip=controllers.CLIP,
+        ),
+    ),
+}
+_TERMS = [(400.0, 60.0), (90.0, 40.0), (80.0, 12.0), (60.0, 2.0), (70.0, 0.25), (79.0, 11.5)]
 _DTYPES = (torch.float64, torch.float32)
 
 
@@ -33,6 +55,8 @@ def compare_objectives(device: torch.device) -> Iterator[Comparison]:
     mine, theirs = objectives.Capacity(*_CAPACITY), oracle.Capacity(*_CAPACITY)
     for step in (10, 60, 1000):
         yield from _objective(f"capacity.step_{step}", mine, theirs, step, device)
+    for name in CONTROLLERS:
+        yield from _controller(name, device)
 
 
 def _objective(
@@ -42,7 +66,7 @@ def _objective(
         recon_nll = torch.tensor(80.5, dtype=dtype, device=device, requires_grad=True)
         per_latent = torch.tensor([1.5, 4.25, 0.125], dtype=dtype, device=device)
         per_latent.requires_grad_()
-        posterior = objectives.Posterior(per_latent, per_latent, kl_per_latent=per_latent)
+        posterior = Posterior(per_latent, per_latent, kl_per_latent=per_latent)
         loss = mine(recon_nll, posterior, step)
         got = torch.autograd.grad(loss, (recon_nll, per_latent))
         terms = recon_nll.item(), per_latent.sum().item()
@@ -51,6 +75,30 @@ def _objective(
         yield Comparison(f"{stem}.loss", dtype, loss, theirs.value(*terms, step))
         yield Comparison(f"{stem}.drecon_nll", dtype, got[0], drecon)
         yield Comparison(f"{stem}.dkl", dtype, got[1], [dkl] * len(per_latent))
+
+
+def _controller(name: str, device: torch.device) -> Iterator[Comparison]:
+    """The β of a controller over steps below, above and at its target, and the loss with the last.
+
+    The terms are handed on at their true size; only what the controller remembers is compared.
+    """
+    production, target, truth = CONTROLLERS[name]
+    for dtype in _DTYPES:
+        mine, theirs = production(target).to(device, dtype), truth(target)
+        betas, expected = [], []
+        for recon_nll, kl in _TERMS:
+            posterior = _posterior(kl, dtype, device)
+            loss = mine(torch.tensor(recon_nll, dtype=dtype, device=device), posterior, 0)
+            betas.append(mine.beta.clone())
+            expected.append(theirs.update(recon_nll, kl))
+        truth_loss = oracle.Beta(expected[-1]).value(recon_nll, kl, 0)
+        yield Comparison(f"objective.{name}.beta", dtype, torch.stack(betas), expected)
+        yield Comparison(f"objective.{name}.loss", dtype, loss, truth_loss)
+
+
+def _posterior(kl: float, dtype: torch.dtype, device: torch.device) -> Posterior:
+    per_latent = torch.tensor([kl / 2, kl / 4, kl / 4], dtype=dtype, device=device)
+    return Posterior(per_latent, per_latent, kl_per_latent=per_latent)
 
 
 def compare_optimizer(name: str, device: torch.device) -> Iterator[Comparison]:
