@@ -13,7 +13,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -21,8 +21,17 @@ from typer.core import TyperGroup
 
 import betavae_core as bv
 from betavae_core import config as settings_file
+from betavae_core import options
 from betavae_core.errors import FailureError, Interrupted, UsageError
-from betavae_core.terminal import facts, progress_bar, show, table, work_bars
+from betavae_core.options import Count, Text
+from betavae_core.terminal import (
+    facts,
+    population_bar,
+    progress_bar,
+    show,
+    table,
+    work_bars,
+)
 
 ParserError: Any = typer.BadParameter.__mro__[1]  # typer has a click of its own, or PyPI's
 
@@ -37,7 +46,7 @@ class Verbs(TyperGroup):
         except UsageError as error:
             self._fail(str(error), 2)
         except Interrupted as stop:
-            command = shlex.join([*_program(), "train", "--out", str(stop.path), "--resume"])
+            command = shlex.join([*_program(), stop.verb, "--out", str(stop.path), "--resume"])
             self._fail(f"stopped at step {stop.step}, all saved; go on with: {command}", 130)
         except ParserError as error:
             if type(error).__name__ == "NoArgsIsHelpError":  # a group without a verb
@@ -63,13 +72,8 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="What data there is, and what it looks like.")
 app.add_typer(data_app, name="data")
 
-Text: TypeAlias = str | None
-Number: TypeAlias = float | None
-Count: TypeAlias = int | None
 Json = Annotated[bool, Option("--json", help="Print one JSON object on stdout.")]
-Device = Annotated[Text, Option(help="auto, cpu or cuda.")]
 Out = Annotated[Path | None, Option(help="The folder to write to.")]
-Classes = Annotated[Text, Option(help="Of labelled images, those to keep: A-D or a,z.")]
 Data = Annotated[str, Argument(help="A data set's name or a path.")]
 
 
@@ -91,47 +95,125 @@ def main(
 @app.command()
 def train(
     data: Annotated[Text, Argument(help="A data set's name or a path [default: shapes2d].")] = None,
-    preset: Annotated[Text, Option(help="A published experiment's settings.")] = None,
-    config: Annotated[Path | None, Option(help="Settings in a TOML file.")] = None,
-    classes: Classes = None,
-    objective: Annotated[Text, Option(help="beta, capacity, controlvae or geco.")] = None,
-    beta: Annotated[
-        Text, Option(help="Weight of the KL: 0 autoencoder, 1 VAE; auto: what holds a target.")
-    ] = None,
-    target_kl: Annotated[Number, Option(help="Nats of KL to hold, for --beta auto.")] = None,
-    target_recon: Annotated[Number, Option(help="Nats of recon_nll to hold instead.")] = None,
-    beta_norm: Annotated[Number, Option(help="β·M/N, instead of --beta.")] = None,
-    gamma: Annotated[Number, Option(help="Weight of |KL - C|.")] = None,
-    capacity_max: Annotated[Number, Option(help="C at the end, in nats.")] = None,
-    capacity_steps: Annotated[Count, Option(help="Steps over which C rises.")] = None,
-    arch: Annotated[Text, Option(help="higgins-mlp, higgins-conv, burgess-conv, mlp.")] = None,
-    hidden: Annotated[Text, Option(help="Widths of --arch mlp, as 512,256.")] = None,
-    init: Annotated[Text, Option(help="First weights: lecun or pytorch.")] = None,
-    latent_dim: Annotated[Count, Option(help="Number of latents.")] = None,
-    likelihood: Annotated[Text, Option(help="bernoulli or gaussian.")] = None,
-    sigma: Annotated[Number, Option(help="σ of the Gaussian likelihood.")] = None,
-    steps: Annotated[Count, Option(help="Optimizer steps.")] = None,
-    epochs: Annotated[Number, Option(help="Passes over the data, instead of --steps.")] = None,
-    batch_size: Annotated[Count, Option(help="Images a step.")] = None,
-    lr: Annotated[Number, Option(help="Learning rate.")] = None,
-    optimizer: Annotated[Text, Option(help="adam or adagrad.")] = None,
-    precision: Annotated[Text, Option(help="auto, fp32 or bf16.")] = None,
-    backend: Annotated[Text, Option(help="auto, torch or triton.")] = None,
-    device: Device = None,
-    seed: Annotated[Count, Option(help="Every random number follows from it.")] = None,
-    log_every: Annotated[Count, Option(help="Steps between lines of the log.")] = None,
-    checkpoint_every: Annotated[Count, Option(help="Steps between checkpoints.")] = None,
+    preset: options.Preset = None,
+    config: options.Config = None,
+    classes: options.Classes = None,
+    objective: options.Objective = None,
+    beta: options.Beta = None,
+    target_kl: options.TargetKl = None,
+    target_recon: options.TargetRecon = None,
+    beta_norm: options.BetaNorm = None,
+    gamma: options.Gamma = None,
+    capacity_max: options.CapacityMax = None,
+    capacity_steps: options.CapacitySteps = None,
+    arch: options.Arch = None,
+    hidden: options.Hidden = None,
+    init: options.Init = None,
+    latent_dim: options.LatentDim = None,
+    likelihood: options.Likelihood = None,
+    sigma: options.Sigma = None,
+    steps: options.Steps = None,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    lr: options.Lr = None,
+    optimizer: options.Optimizer = None,
+    precision: options.Precision = None,
+    backend: options.Backend = None,
+    device: options.Device = None,
+    seed: options.Seed = None,
+    log_every: options.LogEvery = None,
+    checkpoint_every: options.CheckpointEvery = None,
     out: Out = None,
     resume: Annotated[bool, Option("--resume", help="Go on with the run in --out.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train a β-VAE on DATA: by default the 2D shapes of dSprites, drawn here."""
-    options = settings_file.given(locals())
-    settings = settings_file.gather(preset, config, options)
+    settings = settings_file.gather(preset, config, settings_file.given(locals()))
     with progress_bar() as progress:
         run = bv.train(settings, out=out, resume=resume, progress=progress)
     assert run.summary is not None
     report(run.summary, as_json, lambda: run_tables(run))
+
+
+@app.command()
+def sweep(
+    data: Annotated[Text, Option(help="A data set's name or a path [default: shapes2d].")] = None,
+    betas: Annotated[Text, Option(help="Values of β [default: 1,2,4,8,16].")] = None,
+    beta_norms: Annotated[Text, Option(help="Values of β·M/N, instead of --betas.")] = None,
+    gammas: Annotated[Text, Option(help="Values of γ, for |KL - C| in place of β.")] = None,
+    capacities: Annotated[Text, Option(help="Values of C, with --gammas.")] = None,
+    seeds: Annotated[Count, Option(help="Models of each setting [default: 3].")] = None,
+    preset: options.Preset = None,
+    config: options.Config = None,
+    classes: options.Classes = None,
+    capacity_steps: options.CapacitySteps = None,
+    arch: options.Arch = None,
+    hidden: options.Hidden = None,
+    init: options.Init = None,
+    latent_dim: options.LatentDim = None,
+    likelihood: options.Likelihood = None,
+    sigma: options.Sigma = None,
+    steps: options.Steps = None,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    lr: options.Lr = None,
+    optimizer: options.Optimizer = None,
+    precision: options.Precision = None,
+    backend: options.Backend = None,
+    device: options.Device = None,
+    seed: options.Seed = None,
+    log_every: options.LogEvery = None,
+    checkpoint_every: options.CheckpointEvery = None,
+    workers: Annotated[Count, Option(help="Processes on a CPU [default: its cores].")] = None,
+    out: Out = None,
+    resume: Annotated[bool, Option("--resume", help="Go on with the sweep in --out.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train models for many β, with several seeds each, and recommend a β."""
+    settings = settings_file.gather(preset, config, settings_file.given(locals()))
+    given = {"betas": betas, "beta_norms": beta_norms, "gammas": gammas, "capacities": capacities}
+    axes = {name: text.split(",") for name, text in given.items() if text is not None}
+
+    from betavae_core.populations import sweep as run
+
+    with population_bar() as progress:
+        result = run(
+            settings, out, **axes, seeds=seeds, resume=resume, workers=workers, progress=progress
+        )
+    columns = ("setting", "seed", "recon_nll", "kl", "active_latents", "udr", "mig")
+    rows = [{k: row[k] for k in columns if k in row} for row in result["runs"]]
+    parts = [table("Models", rows), result["recommended"]["reason"], result["figure"]]
+    report(result, as_json, lambda: parts)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path | None, Argument(help="The folder of a run.")] = None,
+    codes: Annotated[Path | None, Option(help="An .npz with codes and factors, instead.")] = None,
+    metric: Annotated[
+        list[str] | None, Option(help="Of the protocol's metrics; repeatable.")
+    ] = None,
+    protocol: Annotated[str, Option(help="dlib, fast, original or higgins2017.")] = "dlib",
+    seed: Annotated[int, Option(help="Of the samples that a metric draws.")] = 0,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Is it disentangled? Every metric of a protocol, between its floor and its ceiling."""
+    from betavae_core import scorecard
+
+    if (run is None) == (codes is None):
+        raise UsageError("give the folder of a run, or --codes with an .npz file")
+    measure = scorecard.evaluate_run if run else scorecard.evaluate_codes
+    with work_bars() as listener:
+        result = measure(
+            run or codes or Path(),
+            protocol=protocol,
+            only=metric,
+            out=out,
+            seed=seed,
+            progress=lambda what, done, total: listener("metrics", done, total),
+        )
+    report(result, as_json, lambda: score_tables(result))
 
 
 @app.command()
@@ -181,7 +263,7 @@ def data_prepare(data: Data, as_json: Json = False) -> None:
 @data_app.command("inspect")
 def data_inspect(
     data: Data,
-    classes: Classes = None,
+    classes: options.Classes = None,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
@@ -199,7 +281,7 @@ def data_inspect(
 @app.command()
 def check(
     only: Annotated[str | None, Option(help="Only the rows whose name holds this.")] = None,
-    device: Device = None,
+    device: options.Device = None,
     as_json: Json = False,
 ) -> None:
     """Compare every op, layer, model, objective and optimizer with the oracle, on this machine."""
@@ -221,8 +303,8 @@ def reproduce(
     name: Annotated[str, Argument(help="The experiment, such as burgess-blobs.")],
     quick: Annotated[bool, Option("--quick", help="The size that a CPU does in minutes.")] = False,
     data: Annotated[Text, Option(help="The images, where they are not drawn here.")] = None,
-    classes: Classes = None,
-    device: Device = None,
+    classes: options.Classes = None,
+    device: options.Device = None,
     seed: Annotated[int, Option(help="The first seed.")] = 0,
     out: Out = None,
     as_json: Json = False,
@@ -251,7 +333,7 @@ def reproduce(
 def bench(
     suite: Annotated[list[str] | None, Option(help="ops or step; both by default.")] = None,
     seconds: Annotated[float, Option(help="Time to measure for; compiling comes on top.")] = 120.0,
-    device: Device = None,
+    device: options.Device = None,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
@@ -278,6 +360,18 @@ def report(result: Mapping[str, Any], as_json: bool, human: Any) -> None:
         print(json.dumps(result))
         return
     show(human())
+
+
+def score_tables(result: Mapping[str, Any]) -> list[Any]:
+    """What `evaluate` found, for a person."""
+    splits = [{"split": name} | result[name] for name in ("train", "test") if name in result]
+    parts: list[Any] = [table("Nats an image", splits)] if splits else []
+    if "latents" in result:
+        parts.append(facts("Without labels, in nats", result["latents"]))
+    columns = ("score", "interval", "ceiling", "floor", "protocol")
+    scores = result.get("metrics", {})
+    rows = [{"metric": k} | {c: row[c] for c in columns} for k, row in scores.items()]
+    return [*parts, *([table("Metrics", rows)] if rows else []), *result.get("figures", [])]
 
 
 def run_tables(run: bv.Run) -> list[Any]:

@@ -30,9 +30,10 @@ _EXPORTS = {
     "TrainingError": "errors",
     "UsageError": "errors",
     "load": "runs",
+    "sweep": "populations",
     "train": "training",
 }
-_MODULES = {"architectures", "data", "figures", "objectives", "ops"}
+_MODULES = {"architectures", "baselines", "data", "figures", "metrics", "objectives", "ops"}
 
 __all__ = sorted([*_EXPORTS, *_MODULES, "__version__"])
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeRemainingColumn
 from rich.table import Table
 
 from betavae_core.data.progress import stderr_lines
+
+if TYPE_CHECKING:
+    from betavae_core.populations import State
 
 
 def show(parts: Iterable[Any]) -> None:
@@ -63,12 +66,11 @@ def progress_bar() -> Iterator[Callable[[int, int, Mapping[str, Any]], None]]:
         def advance(step: int, steps: int, row: Mapping[str, Any]) -> None:
             nonlocal shown
             run = f"{row['run']}  " if "run" in row else ""
-            terms = (("recon", "recon_nll", ".1f"), ("KL", "kl", ".2f"))
-            text = run + "  ".join(f"{name} {row[key]:{form}}" for name, key, form in terms)
+            text = run + _losses(row)
             if plain and shown != (run, 10 * step // steps):
                 shown = (run, 10 * step // steps)
-                print(f"step {step:,} of {steps:,}  {text} nats", file=sys.stderr)
-            done = f"{run}evaluating, drawing" if step == steps else f"{text} nats"
+                print(f"step {step:,} of {steps:,}  {text}", file=sys.stderr)
+            done = f"{run}evaluating, drawing" if step == steps else text
             bar.update(task, completed=step, total=steps, description=done)
 
         yield advance
@@ -92,5 +94,33 @@ def work_bars() -> Iterator[Callable[[str, int, int], None]]:
             if what not in tasks:
                 tasks[what] = bars.add_task(what)
             bars.update(tasks[what], completed=done, total=total)
+
+        yield advance
+
+
+def _losses(row: Mapping[str, Any]) -> str:
+    """The terms of a training row: of a VAE two, of another model its own losses."""
+    if "kl" in row:
+        return f"recon {row['recon_nll']:.1f}  KL {row['kl']:.2f} nats"
+    return "  ".join(f"{k} {_cell(v)}" for k, v in row.items() if k not in ("step", "run"))
+
+
+@contextmanager
+def population_bar() -> Iterator[Callable[[State], None]]:
+    """One bar on stderr over the steps of all runs; ten plain lines where there is no terminal."""
+    screen = Console(stderr=True)
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    plain = not screen.is_terminal
+    with Progress(*columns, console=screen, transient=True, disable=plain) as bar:
+        task, tenth = bar.add_task("loading the data", total=None), -1
+
+        def advance(state: State) -> None:
+            nonlocal tenth
+            runs = {"running": state.running, "finished": state.finished, "failed": state.failed}
+            text = ", ".join(f"{len(labels)} {name}" for name, labels in runs.items() if labels)
+            if plain and 10 * state.done // state.total > tenth:
+                tenth = 10 * state.done // state.total
+                print(f"{state.done:,} of {state.total:,} steps: {text}", file=sys.stderr)
+            bar.update(task, completed=state.done, total=state.total, description=text)
 
         yield advance

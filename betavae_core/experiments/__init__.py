@@ -18,7 +18,15 @@ from betavae_core.experiments.study import Experiment, Study
 from betavae_core.storage import write_atomic
 from betavae_core.trainer import Progress
 
-_FILES = ("higgins", "burgess_capacity", "burgess_blobs", "levy_emnist", "kathiriya_mnist")
+_FILES = (
+    "higgins_table",
+    "higgins",
+    "burgess_capacity",
+    "burgess_blobs",
+    "latent_size",
+    "levy_emnist",
+    "kathiriya_mnist",
+)
 
 
 def experiments() -> list[Experiment]:

@@ -20,6 +20,7 @@ def run(
         model = study.train(f"beta-{value:g}", beta=value, steps=steps, **settings)
         panels.append(gallery.panel(model, images, name))
         study.draw(f"kl-beta-{value:g}", gallery.kl(model, images))
+        study.draw(f"traversals-beta-{value:g}", gallery.traversals(model, images))
         assert model.summary is not None
         for what in ("active_latents", "recon_nll", "kl"):
             ours = model.summary.get(what, model.summary["test"].get(what))
@@ -45,7 +46,7 @@ EXPERIMENTS = (
     Experiment(
         "higgins-shapes",
         "On the 2D shapes β = 4 spends its nats on few latents, each one factor; β = 1 on many.",
-        partial(run, "shapes2d", 4.0, 2_000, _MLP),
+        partial(run, "shapes2d", 4.0, 1_000, _MLP),
     ),
     Experiment(
         "higgins-faces",

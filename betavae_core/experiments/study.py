@@ -61,11 +61,12 @@ class Study:
         """The model of these settings, trained now or found in OUT/runs/LABEL and finished."""
         path = self.out / "runs" / label
         again = (path / "config.toml").is_file()
+        config = self._config(**settings)
+        return train(config, out=path, resume=again, progress=self.told(label))
 
-        def advance(step: int, steps: int, row: dict[str, Any]) -> None:
-            self.progress(step, steps, row | {"run": label})
-
-        return train(self._config(**settings), out=path, resume=again, progress=advance)
+    def told(self, label: str) -> Progress:
+        """A listener to the training called `label`, for the study's own."""
+        return lambda step, steps, row: self.progress(step, steps, row | {"run": label})
 
     def _config(self, **settings: Any) -> Config:
         own = {"data": self.source, "classes": self.chosen, "seed": self.seed}

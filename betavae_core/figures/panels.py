@@ -38,7 +38,7 @@ from betavae_core.figures.page import (
 from betavae_core.figures.position_maps import BELOW, draw_map, draw_scale, mean_maps, reach
 from betavae_core.figures.tiles import GAP, LARGEST, draw_row, label_columns
 
-MOST_PANELS, MOST_LATENTS = 4, 32
+MOST_PANELS, MOST_LATENTS = 4, 12
 GUTTER = 0.22  # inches between panels
 KL_RIGHT, IMAGES_LEFT = 0.7, 0.77  # inches: the left margin of a panel
 BESIDE = 0.07  # inches between traversals and maps
@@ -75,7 +75,7 @@ def side_by_side(panels: Sequence[Panel], *, title: str) -> Figure:
     """One to four models beside each other, each with its latents by descending KL.
 
     All images have one size on the page, and all maps one scale. Latents with less than 0.1 nats
-    are labelled in grey; of more than 32 the 32 with the highest KL are shown, and the title says
+    are labelled in grey; of more than 12 the 12 with the highest KL are shown, and the title says
     so. Raises UsageError when shapes disagree.
     """
     if not 1 <= len(panels) <= MOST_PANELS:

@@ -1,0 +1,96 @@
+"""One model of a sweep: trained, or found trained, and then scored."""
+
+from __future__ import annotations
+
+import io
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from betavae_core import data
+from betavae_core.data.dataset import Dataset
+from betavae_core.data.split import keyed_subset
+from betavae_core.errors import FailureError, UsageError
+from betavae_core.metrics.mig import mig
+from betavae_core.populations.folder import codes_path, run_path
+from betavae_core.populations.plan import Job, has_factors
+from betavae_core.runs import Run, images_of
+from betavae_core.storage import write_atomic
+from betavae_core.training import train
+
+POINTS = 10_000  # images that are encoded to score a model: of the whole data set, by key
+
+
+def load_images(source: str) -> Dataset:
+    """All images of `source`, under the name that a run keeps; loaded once for many runs."""
+    return replace(data.load(source), name=source)
+
+
+def make(job: Job, out: Path, images: Dataset, progress: Callable[[int], None]) -> dict[str, Any]:
+    """Train the model of `job`, or go on with it, or find it; and its row of sweep.json.
+
+    `progress` hears of the steps that are done. Raises what `train` raises.
+    """
+    path = run_path(out, job.label)
+    run = train(
+        job.config,
+        images=images,
+        out=path,
+        resume=(path / "config.toml").is_file(),
+        progress=lambda step, steps, row: progress(step),
+    )
+    return score(job, run, images_of(job.config, images), codes_path(out, job.label))
+
+
+def score(job: Job, run: Run, images: Dataset, codes_file: Path) -> dict[str, Any]:
+    """What the run is worth, without comparing it with others; its codes go to `codes_file`."""
+    assert run.summary is not None
+    config, summary, capacity = run.config, run.summary, run.config.objective == "capacity"
+    chosen = keyed_subset(np.arange(len(images)), POINTS)
+    arrays = {"codes": run.model.encode(images.take(chosen)).mu, "kl": summary["kl_per_latent"]}
+    scores = {}
+    if images.factors is not None:
+        arrays["factors"] = images.factors[chosen]
+    if has_factors(images, config.latent_dim):
+        scores = disentanglement(arrays["codes"], arrays["factors"])
+    _write_arrays(codes_file, arrays)
+    return {
+        "label": job.label,
+        "setting": job.setting,
+        "beta": None if capacity else config.beta,
+        "beta_norm": None if capacity else summary["beta_norm"],
+        "gamma": config.gamma if capacity else None,
+        "capacity_max": config.capacity_max if capacity else None,
+        "seed": config.seed,
+        **{name: summary["test"][name] for name in ("recon_nll", "kl", "neg_elbo")},
+        "active_latents": summary["active_latents"],
+        "udr": None,
+        **{name: value if isfinite(value) else None for name, value in scores.items()},
+        "path": str(run.path),
+    }
+
+
+def disentanglement(codes: ArrayLike, factors: ArrayLike) -> dict[str, float]:
+    """How well the codes (N, D) keep the factors (N, K) apart, by every metric that is wanted."""
+    return {"mig": mig(codes, factors)}
+
+
+def describe(error: Exception) -> str:
+    """An error of a run in one line; one that the library does not name with its place."""
+    if isinstance(error, UsageError | FailureError):
+        return str(error)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
+
+
+def _write_arrays(path: Path, arrays: dict[str, Any]) -> None:
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    path.parent.mkdir(exist_ok=True)
+    write_atomic(path, content.getvalue())

@@ -1,0 +1,155 @@
+"""`evaluate`: how disentangled a run's codes, or codes from anywhere, are.
+
+Of a run: its terms of the ELBO on held-out images, what its latents say without labels, and, where
+the data have factors, every metric of a protocol.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from betavae_core import figures, metrics
+from betavae_core.data import npy
+from betavae_core.data.dataset import Dataset
+from betavae_core.data.files import reading
+from betavae_core.data.split import keyed_subset
+from betavae_core.errors import DataError
+from betavae_core.metrics.decomposition import kl_decomposition
+from betavae_core.run_directory import require_run
+from betavae_core.runs import Run, images_of, load
+from betavae_core.storage import write_atomic
+
+POINTS = 10_000
+Progress = Callable[[str, int, int], None]
+# Where a matrix of latents against factors is found, the best first, and what its numbers are.
+_MATRICES = (
+    ("dci_disentanglement", "importance", "importance (share of a factor's trees or weights)"),
+    ("infom", "nmi", "mutual information, share of the factor's entropy"),
+    ("mig", "information", "mutual information (nats)"),
+    ("sap", "predictability", "predictability of the factor from the latent"),
+)
+
+
+def evaluate_run(
+    path: Path,
+    *,
+    protocol: str = "dlib",
+    only: Iterable[str] | None = None,
+    out: Path | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Everything that can be said of the codes of the run in `path`; leaves metrics.json there.
+
+    The points are 10,000 keyed images, training and held-out alike: the factors of a data set
+    that is all combinations of them are met in no split alone.
+
+    Returns `test` and `train` (the terms of the ELBO), `latents` (what needs no labels) and, with
+    factors, `metrics` and `figures`.
+    Raises UsageError where there is no run, or metrics are asked for that need factors.
+    """
+    require_run(path)
+    run = load(path)
+    dataset, folder = images_of(run.config), out or path
+    if only is not None and dataset.factors is None:
+        raise DataError(f"{dataset.name} has no factors, and --metric needs them; leave it out")
+    rows = keyed_subset(np.arange(len(dataset)), POINTS)
+    mu, logvar, *_ = run.model.encode(dataset.take(rows))
+    result = _elbo(run) | {"latents": without_labels(mu, logvar, seed)}
+    if dataset.factors is not None:
+        chosen = _columns(dataset, rows)
+        found = metrics.suite(
+            mu, chosen[0], protocol=protocol, only=only, seed=seed, progress=progress
+        )
+        title = f"Latents against factors · {path.name}"
+        result |= _scored(found, chosen[1], folder, title)
+    return _kept(result, folder)
+
+
+def evaluate_codes(
+    file: Path,
+    *,
+    protocol: str = "dlib",
+    only: Iterable[str] | None = None,
+    out: Path | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """The metrics of the arrays `codes` (N, D) and `factors` (N, K) in an .npz file.
+
+    Leaves metrics.json and a picture where `out` says, and nothing where it does not.
+    Raises DataError, in one line, for a file that does not hold these.
+    """
+    codes, factors = read_codes(file)
+    found = metrics.suite(
+        codes, factors, protocol=protocol, only=only, seed=seed, progress=progress
+    )
+    names = [f"factor {k}" for k in metrics.Points.of(codes, factors).columns]
+    result = _scored(found, names, out, f"Latents against factors · {file.stem}")
+    return result if out is None else _kept(result, out)
+
+
+def read_codes(file: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The arrays `codes` and `factors` of an .npz file; nothing in it is unpickled."""
+    remedy = "write it again with numpy.savez(file, codes=codes, factors=factors)"
+    with reading(file, remedy), npy.opened_npz(file) as archive:
+        there = npy.members(archive)
+        for name in ("codes", "factors"):
+            if name not in there:
+                raise DataError(f"has no array {name!r}, only {', '.join(there) or 'none'}")
+        return npy.read_member(archive, "codes"), npy.read_member(archive, "factors")
+
+
+def without_labels(mu: NDArray[Any], logvar: NDArray[Any], seed: int = 0) -> dict[str, float]:
+    """The KL of the codes in nats, and its three parts: what is known without any factor."""
+    parts = kl_decomposition(mu, logvar, seed=seed)
+    return {"kl": float(sum(parts)), **{k: float(v) for k, v in parts._asdict().items()}}
+
+
+def _elbo(run: Run) -> dict[str, Any]:
+    summary = run.summary or {}
+    return {split: summary[split] for split in ("train", "test") if split in summary}
+
+
+def _columns(dataset: Dataset, rows: NDArray[np.int64]) -> tuple[NDArray[Any], list[str]]:
+    """The factors of the chosen points, and the names of those that vary."""
+    assert dataset.factors is not None
+    factors = dataset.factors[rows]
+    varying = metrics.Points.of(np.zeros((len(rows), 1)), factors).columns
+    return factors, [dataset.factor_names[k] for k in varying]
+
+
+def _scored(
+    found: dict[str, metrics.Score], factors: list[str], folder: Path | None, title: str
+) -> dict[str, Any]:
+    result: dict[str, Any] = {"metrics": {name: score.row() for name, score in found.items()}}
+    picture = matrix(found, factors, title)
+    if folder is not None and picture is not None:
+        result["figures"] = [
+            str(figures.save(picture, folder / "figures" / "factors-by-latent.png"))
+        ]
+    return result
+
+
+def matrix(found: dict[str, metrics.Score], factors: list[str], title: str) -> Figure | None:
+    """Latents against factors, as the best of the metrics found sees it; None if none does."""
+    for name, key, unit in _MATRICES:
+        if name in found and key in found[name].details:
+            values = np.asarray(found[name].details[key])
+            latents = [f"z{d}" for d in range(len(values))]
+            shape = {"labels": ("latent", "factor"), "unit": unit, "title": title}
+            return figures.heatmap(values, latents, factors, **shape)  # type: ignore[arg-type]
+    return None
+
+
+def _kept(result: dict[str, Any], folder: Path) -> dict[str, Any]:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / "metrics.json", json.dumps(result, indent=2).encode())
+    return result
