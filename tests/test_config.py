@@ -9,11 +9,22 @@ from typing import Any
 
 import pytest
 
-from betavae_core import Config, UsageError, architectures
+from betavae_core import Config, UsageError, architectures, data
 from betavae_core.config import gather, read_preset, read_toml
 
 MNIST = (1, 28, 28)
-PRESETS = ("burgess-shapes", "higgins-shapes", "locatello-shapes")
+PRESETS = (
+    "burgess-blobs",
+    "burgess-shapes",
+    "celeba-z32",
+    "higgins-celeba",
+    "higgins-chairs",
+    "higgins-faces",
+    "higgins-shapes",
+    "kathiriya-mnist",
+    "levy-emnist",
+    "locatello-shapes",
+)
 NAN, INF = float("nan"), float("inf")
 
 REFUSED: list[tuple[str, Any, str]] = [
@@ -158,7 +169,7 @@ def test_capacity_rises_over_the_whole_run_unless_told() -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_names_real_settings_and_a_model_that_can_be_built(name: str) -> None:
     config = Config(**read_preset(name)).resolve((1, 64, 64), 737_280, "cpu", "fp32")
-    assert config.data == "shapes2d"
+    assert config.data in {source.name for source in data.sources()}
     plan = architectures.build(str(config.arch), (1, 64, 64), config.latent_dim)
     assert plan.encoder[-1][-1] == 2 * config.latent_dim
 

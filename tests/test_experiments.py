@@ -11,15 +11,16 @@ import pytest
 from typer.testing import CliRunner
 
 import betavae_core as bv
-from betavae_core import cli, experiments, gallery
+from betavae_core import Config, cli, experiments, gallery
+from betavae_core.config import read_preset
 from betavae_core.experiments import kathiriya_mnist, levy_emnist
 from betavae_core.experiments.study import Experiment, Study
 from betavae_core.runs import images_of
 
 
 def tiny(study: Study) -> list[dict[str, Any]]:
-    study.dataset("digits", classes="0,1")
-    run = study.train("one", arch="mlp", hidden=(8,), latent_dim=2, steps=3)
+    settings = {"data": "digits", "classes": "0,1", "arch": "mlp", "hidden": (8,)}
+    run = study.train("one", **settings, latent_dim=2, steps=3)
     study.note("A sentence.")
     assert run.summary is not None
     loss = run.summary["test"]["loss"]
@@ -28,7 +29,11 @@ def tiny(study: Study) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = [Experiment("tiny", "Nothing.", tiny), Experiment("hungry", "-", tiny, "a folder")]
+    preset = "higgins-shapes"
+    known = [
+        Experiment("tiny", "Nothing.", tiny, preset=preset),
+        Experiment("hungry", "-", tiny, "a folder", preset=preset),
+    ]
     monkeypatch.setattr(experiments, "experiments", lambda: known)
 
 
@@ -73,28 +78,34 @@ def test_what_cannot_be_done_is_said_in_a_line(arguments: list[str], message: st
     assert result.stderr.strip() == message
 
 
+def test_every_experiment_has_its_papers_settings_as_a_preset() -> None:
+    for experiment in experiments.experiments():
+        Config(**read_preset(experiment.preset or experiment.name))
+
+
 def test_every_experiment_has_a_name_of_its_own_and_says_what_it_shows() -> None:
     known = experiments.experiments()
     assert len({experiment.name for experiment in known}) == len(known)
     assert all(experiment.shows.endswith(".") for experiment in known)
 
 
-@pytest.fixture
-def study(tmp_path: Path) -> Study:
+def study(preset: str, out: Path) -> Study:
     """Of three classes of scikit-learn's digits."""
-    return Study(tmp_path, True, "digits", "1-3", "cpu", 0, lambda *_: None)
+    return Study(preset, out, True, "digits", "1-3", "cpu", 0, lambda *_: None)
 
 
-def test_kathiriya_leaves_its_six_pictures(study: Study) -> None:
-    rows = kathiriya_mnist.run(study)
-    assert len(study.figures) == 6
-    assert all(Path(figure).is_file() for figure in study.figures)
+def test_kathiriya_leaves_its_six_pictures(tmp_path: Path) -> None:
+    digits = study("kathiriya-mnist", tmp_path)
+    rows = kathiriya_mnist.run(digits)
+    assert len(digits.figures) == 6
+    assert all(Path(figure).is_file() for figure in digits.figures)
     assert [row["ours"] > 0 for row in rows] == [True, True]
 
 
-def test_levy_leaves_a_scatter_and_a_manifold_for_each_beta(study: Study) -> None:
-    rows = levy_emnist.run(study)
-    assert [Path(figure).stem for figure in study.figures] == [
+def test_levy_leaves_a_scatter_and_a_manifold_for_each_beta(tmp_path: Path) -> None:
+    digits = study("levy-emnist", tmp_path)
+    rows = levy_emnist.run(digits)
+    assert [Path(figure).stem for figure in digits.figures] == [
         f"{kind}-beta-{beta}" for beta in (0, 1, 5) for kind in ("scatter", "manifold")
     ]
     assert [row["published"] for row in rows] == [200.0, 4.0, 0.0]

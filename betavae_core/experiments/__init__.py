@@ -67,7 +67,8 @@ def reproduce(
     experiment, began = known[name], time.perf_counter()
     if experiment.needs_data and data is None:
         raise UsageError(f"{name} needs --data, {experiment.needs_data}")
-    study = Study(out, quick, data, classes, device, seed, progress or (lambda *_: None))
+    preset = experiment.preset or name
+    study = Study(preset, out, quick, data, classes, device, seed, progress or (lambda *_: None))
     rows = experiment.run(study)
     result = {
         "experiment": name,

@@ -12,26 +12,15 @@ from betavae_core.experiments.study import Experiment, Study
 
 C_MAX = 25.0  # nats
 WARM_UP = 0.1  # of the run: the KL starts at whatever the first weights make it
+QUICK = {"gamma": 100.0, "capacity_steps": 3_000, "steps": 3_000, "lr": 1e-3}
 PUBLISHED_VARIANCES = [0.0002, 0.0002, 0.0004, 0.001, 0.004]
 
 
 def run(study: Study) -> list[dict[str, Any]]:
     """γ |KL - C| with C from 0 to 25 nats on the 2D shapes."""
-    shapes = study.dataset("shapes2d")
-    steps = 3_000 if study.quick else 100_000
-    model = study.train(
-        "capacity",
-        arch="burgess-conv",
-        latent_dim=10,
-        objective="capacity",
-        gamma=100.0 if study.quick else 1000.0,
-        capacity_max=C_MAX,
-        capacity_steps=steps,
-        steps=steps,
-        lr=1e-3 if study.quick else 5e-4,
-        batch_size=64,
-        log_every=25,
-    )
+    shapes = study.dataset()
+    model = study.train("capacity", log_every=25, **(QUICK if study.quick else {}))
+    steps = int(model.config.steps or 0)
     step, kl = (np.array([row[k] for row in model.metrics]) for k in ("step", "kl_per_latent"))
     capacity = C_MAX * (step - 12.5) / steps  # a row is the mean over 25 steps: C in their middle
     title = "2D shapes: KL per latent as the capacity rises"
@@ -68,4 +57,5 @@ EXPERIMENT = Experiment(
     "burgess-capacity",
     "The KL follows the capacity; position is learned first, then scale, then shape and rotation.",
     run,
+    preset="burgess-shapes",
 )

@@ -9,15 +9,13 @@ from betavae_core import figures, gallery
 from betavae_core.experiments.study import Experiment, Study
 
 
-def run(
-    source: str, beta: float, quick_steps: int, settings: dict[str, Any], study: Study
-) -> list[dict[str, Any]]:
+def run(beta: float, quick_steps: int, study: Study) -> list[dict[str, Any]]:
     """The paper's β and β = 1; the traversals side by side, the KL of each latent."""
-    images = study.dataset(source)
+    images = study.dataset()
     rows, panels = [], []
     for name, value in ((f"β-VAE, β = {beta:g}", beta), ("VAE, β = 1", 1.0)):
         steps = quick_steps if study.quick else 300_000
-        model = study.train(f"beta-{value:g}", beta=value, steps=steps, **settings)
+        model = study.train(f"beta-{value:g}", beta=value, steps=steps)
         panels.append(gallery.panel(model, images, name))
         study.draw(f"kl-beta-{value:g}", gallery.kl(model, images))
         study.draw(f"traversals-beta-{value:g}", gallery.traversals(model, images))
@@ -32,43 +30,35 @@ def run(
     return rows
 
 
-_CONV = {"arch": "higgins-conv", "latent_dim": 32, "lr": 1e-4, "batch_size": 64}
-_MLP = {
-    "arch": "higgins-mlp",
-    "latent_dim": 10,
-    "optimizer": "adagrad",
-    "lr": 1e-2,
-    "batch_size": 64,
-}
 _FOLDER = "a folder of {} images, or {}"
 
 EXPERIMENTS = (
     Experiment(
         "higgins-shapes",
         "On the 2D shapes β = 4 spends its nats on few latents, each one factor; β = 1 on many.",
-        partial(run, "shapes2d", 4.0, 1_000, _MLP),
+        partial(run, 4.0, 1_000),
     ),
     Experiment(
         "higgins-faces",
         "On 3D faces β = 20 finds azimuth, elevation and lighting.",
-        partial(run, "headlike", 20.0, 1_500, _CONV),
+        partial(run, 20.0, 1_500),
     ),
     Experiment(
         "higgins-chairs",
         "On 3D chairs β = 5 finds azimuth, leg style and width.",
-        partial(run, "chairs3d", 5.0, 1_500, _CONV),
+        partial(run, 5.0, 1_500),
         _FOLDER.format("chair", "chairs3d"),
     ),
     Experiment(
         "higgins-celeba",
         "On CelebA β = 250 under a Gaussian likelihood finds azimuth, smile and hair.",
-        partial(run, "celeba", 250.0, 1_500, _CONV | {"likelihood": "gaussian"}),
+        partial(run, 250.0, 1_500),
         _FOLDER.format("face", "celeba"),
     ),
     Experiment(
         "celeba-z32",
         "The traversal sheet of the first re-implementation: CelebA, z = 32, β = 10.",
-        partial(run, "celeba", 10.0, 1_500, _CONV),
+        partial(run, 10.0, 1_500),
         _FOLDER.format("face", "celeba"),
     ),
 )

@@ -52,7 +52,7 @@ QUICK, FULL = Size(3, 20_000, (64,)), Size(10, 100_000, (64, 200))
 
 def run(study: Study) -> list[dict[str, Any]]:
     """Fit each representation, and measure it under each protocol."""
-    images = study.dataset("shapes2d")
+    images = study.dataset()
     size = QUICK if study.quick else FULL
     rows = []
     for name in PUBLISHED:
@@ -129,4 +129,5 @@ EXPERIMENT = Experiment(
     "higgins-table",
     "The β-VAE's latents tell a linear classifier which factor was fixed; the VAE's do less.",
     run,
+    preset="higgins-shapes",
 )

@@ -10,20 +10,13 @@ from betavae_core.experiments.study import Experiment, Study
 
 def run(study: Study) -> list[dict[str, Any]]:
     """z = 20, β = 1; epochs 0, 10 and the last."""
-    digits = study.dataset("mnist")
-    settings: dict[str, Any] = {
-        "arch": "mlp",
-        "latent_dim": 20,
-        "beta": 1.0,
-        "batch_size": 128,
-        "lr": 1e-3,
-    }
+    digits = study.dataset()
     last = 12 if study.quick else 100
-    ten = study.train("z-20", **settings, epochs=min(10, last))
+    ten = study.train("z-20", epochs=min(10, last))
     untrained = study.untrained(ten)
     for epoch, model in ((0, untrained), (10, ten)):
         study.draw(f"embedding-epoch-{epoch}", gallery.embedding(model, digits))
-    final = study.train("z-20", **settings, epochs=last)
+    final = study.train("z-20", epochs=last)
     for epoch, model in ((0, untrained), (last, final)):
         study.draw(f"pairs-epoch-{epoch}", gallery.reconstructions(model, digits))
     study.draw("samples", gallery.samples(final, digits))

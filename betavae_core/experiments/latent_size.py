@@ -17,13 +17,13 @@ from betavae_core.runs import Run
 LATENTS = {True: (4, 10, 25), False: (2, 5, 10, 20, 50)}  # by quick or not
 BETA_NORMS = {True: (0.001, 0.004, 0.016, 0.064), False: (1e-4, 1e-3, 4e-3, 0.016, 0.064, 0.25)}
 POINTS = 10_000
-_QUICK = {"arch": "mlp", "steps": 1_500, "lr": 1e-3}
-_FULL = {"arch": "higgins-mlp", "steps": 300_000, "optimizer": "adagrad", "lr": 1e-2}
+_QUICK: dict[str, Any] = {"arch": "mlp", "steps": 1_500, "optimizer": "adam", "lr": 1e-3}
+_FULL: dict[str, Any] = {"steps": 300_000}
 
 
 def run(study: Study) -> list[dict[str, Any]]:
     """A model for each number of latents and β_norm; two scores of each, as heat-maps."""
-    shapes = study.dataset("shapes2d")
+    shapes = study.dataset()
     latents, norms = LATENTS[study.quick], BETA_NORMS[study.quick]
     scores = np.empty((2, len(latents), len(norms)))
     rows = []
@@ -82,4 +82,5 @@ EXPERIMENT = Experiment(
     "latent-size",
     "The best β grows with the number of latents, under the Higgins metric.",
     run,
+    preset="higgins-shapes",
 )

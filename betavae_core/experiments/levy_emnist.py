@@ -15,18 +15,10 @@ PUBLISHED = {0.0: 200.0, 1.0: 4.0, 5.0: 0.0}
 
 def run(study: Study) -> list[dict[str, Any]]:
     """The scatter of the codes and the decoded plane, for each β."""
-    letters = study.dataset("emnist-letters", classes="A-D")
+    letters = study.dataset()
     rows = []
     for beta, published in PUBLISHED.items():
-        model = study.train(
-            f"beta-{beta:g}",
-            arch="mlp",
-            latent_dim=2,
-            beta=beta,
-            batch_size=256,
-            lr=1e-3,
-            epochs=15,
-        )
+        model = study.train(f"beta-{beta:g}", beta=beta)
         study.draw(f"scatter-beta-{beta:g}", gallery.embedding(model, letters))
         study.draw(f"manifold-beta-{beta:g}", gallery.manifold(model, letters))
         codes = gallery.latents(model, gallery.test_images(letters, 2_000)).mu

@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from betavae_core import figures
-from betavae_core.config import Config
+from betavae_core.config import Config, read_preset
 from betavae_core.data.dataset import Dataset
 from betavae_core.runs import Run, images_of, make_model
 from betavae_core.trainer import Progress
@@ -22,19 +22,21 @@ class Experiment:
     """A published experiment.
 
     `run` does it and returns the rows of its table; `needs_data` says what --data must be, for
-    images that are not drawn here.
+    images that are not drawn here. The paper's settings are the preset of its name, or `preset`.
     """
 
     name: str
     shows: str
     run: Callable[[Study], list[dict[str, Any]]]
     needs_data: str | None = None
+    preset: str | None = None
 
 
 @dataclass
 class Study:
     """One execution of an experiment."""
 
+    preset: str
     out: Path
     quick: bool
     data: str | None
@@ -42,14 +44,11 @@ class Study:
     device: str
     seed: int
     progress: Progress
-    source: str = ""  # the images that `train` takes, and their classes: see `dataset`
-    chosen: str | None = None
     notes: list[str] = field(default_factory=list)
     figures: list[str] = field(default_factory=list)
 
-    def dataset(self, default: str, classes: str | None = None) -> Dataset:
-        """The images of --data, or the experiment's own; of labelled ones the chosen classes."""
-        self.source, self.chosen = self.data or default, self.classes or classes
+    def dataset(self) -> Dataset:
+        """The images of --data, or the preset's; of labelled ones the chosen classes."""
         return images_of(self._config())
 
     def untrained(self, run: Run) -> Run:
@@ -69,8 +68,11 @@ class Study:
         return lambda step, steps, row: self.progress(step, steps, row | {"run": label})
 
     def _config(self, **settings: Any) -> Config:
-        own = {"data": self.source, "classes": self.chosen, "seed": self.seed}
-        return Config(device=self.device, **(own | settings))
+        """The paper's settings, replaced by those of the command, replaced by `settings`."""
+        given = {"data": self.data, "classes": self.classes}
+        own = {"device": self.device, "seed": self.seed}
+        own |= {name: value for name, value in given.items() if value is not None}
+        return Config(**read_preset(self.preset)).updated(own | settings)
 
     def draw(self, name: str, figure: Figure) -> None:
         """Save a picture of the experiment."""
