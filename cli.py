@@ -180,7 +180,7 @@ def sweep(
         result = run(
             settings, out, **axes, seeds=seeds, resume=resume, workers=workers, progress=progress
         )
-    columns = ("setting", "seed", "recon_nll", "kl", "active_latents", "udr", "mig")
+    columns = ("setting", "seed", "recon_nll", "kl", "active_latents", "udr", "mig", "sap")
     rows = [{k: row[k] for k in columns if k in row} for row in result["runs"]]
     parts = [table("Models", rows), result["recommended"]["reason"], result["figure"]]
     report(result, as_json, lambda: parts)

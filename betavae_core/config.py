@@ -262,7 +262,7 @@ _INVARIANTS: dict[str, tuple[tuple[Callable[[Any], bool], str], ...]] = {
     "gamma": (_FINITE, _NOT_NEGATIVE),
     "capacity_max": (_FINITE, _NOT_NEGATIVE),
     "capacity_steps": (_WHOLE, _COUNT),
-    "target_kl": (_FINITE, _NOT_NEGATIVE),
+    "target_kl": (_FINITE, _POSITIVE),
     "target_recon": (_FINITE, (lambda value: value != 0, "a number of nats other than 0")),
     "arch": (_one_of(*ARCHITECTURES, custom=True),),
     "hidden": (_WIDTHS,),

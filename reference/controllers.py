@@ -13,29 +13,29 @@ import numpy as np
 
 @dataclass
 class ControlVAE:
-    """β = max(0, K_p / (1 + exp(e)) + I),  e = target_kl - kl,  I <- max(0, I - K_i e).
+    """ln β <- ln β + K_i clip((kl - target_kl) / target_kl, -1, 1), β in [least, most].
 
-    The sum I stays at 0 where it would go below: else it went on falling while the KL is too low,
-    and had to climb back before β could rise (anti-windup).
-
-    Source: Shao et al., "ControlVAE" (2020), equations 9 to 11 and algorithm 1.
+    Source: Shao et al., "ControlVAE" (2020), equations 9 to 11; there the errors in nats add up to
+    β itself.
     """
 
     target_kl: float
-    kp: float
     ki: float
-    integral: float = 0.0
+    least: float
+    most: float
+    beta: float = 1.0
 
     def update(self, recon_nll: float, kl: float) -> float:
         """The β of a step with these batch means."""
-        error = self.target_kl - kl
-        self.integral = max(0.0, self.integral - self.ki * error)
-        return max(0.0, self.kp / (1.0 + np.exp(error)) + self.integral)
+        relative = (kl - self.target_kl) / self.target_kl
+        self.beta *= np.exp(self.ki * min(1.0, max(-1.0, relative)))
+        self.beta = min(self.most, max(self.least, self.beta))
+        return self.beta
 
 
 @dataclass
 class Geco:
-    """β = 1 / λ,  ln λ <- ln λ + ν clip(mean / |target_recon|, -c, c).
+    """β = 1 / λ in [least, most],  ln λ <- ln λ + ν clip(mean / |target_recon|, -c, c).
 
     mean is that of recon_nll - target_recon with memory α, and begins at its first value.
 
@@ -47,6 +47,8 @@ class Geco:
     nu: float
     alpha: float
     clip: float
+    least: float
+    most: float
     log_lambda: float = 0.0
     mean: float | None = None
 
@@ -57,4 +59,5 @@ class Geco:
         self.mean = self.alpha * old + (1.0 - self.alpha) * error
         relative = self.mean / abs(self.target_recon)
         self.log_lambda += self.nu * min(self.clip, max(-self.clip, relative))
+        self.log_lambda = min(-np.log(self.least), max(-np.log(self.most), self.log_lambda))
         return float(np.exp(-self.log_lambda))

@@ -41,7 +41,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("gamma", -1.0, "--gamma must be >= 0, got -1.0"),
     ("capacity_max", -1.0, "--capacity-max must be >= 0, got -1.0"),
     ("capacity_steps", 0, "--capacity-steps must be >= 1, got 0"),
-    ("target_kl", -1.0, "--target-kl must be >= 0, got -1.0"),
+    ("target_kl", 0.0, "--target-kl must be > 0, got 0.0"),
     ("target_recon", 0.0, "--target-recon must be a number of nats other than 0, got 0.0"),
     ("arch", "resnet", "--arch must be one of higgins-mlp, higgins-conv, burgess-conv, mlp"),
     ("hidden", (512, 0), "--hidden must be widths >= 1, got (512, 0)"),

@@ -59,11 +59,11 @@ def test_beta_falls_when_the_code_is_too_poor_and_rises_when_too_rich(
     assert betas[0] < betas[49] > betas[-1] >= 0
 
 
-def test_beta_recovers_at_once_from_a_long_time_at_its_least() -> None:
-    controller = ControlVAE(10.0)
-    for kl in [0.0] * 1000 + [20.0] * 10:
-        controller(torch.tensor(50.0), posterior(kl), 0)
-    assert controller.beta.item() > 0.05  # 10 steps of 10 nats too many; wound up it were 0
+@pytest.mark.parametrize("controller", [ControlVAE(10.0), Geco(50.0)])
+def test_beta_recovers_soon_from_a_long_time_at_its_bound(controller: Controller) -> None:
+    for terms in [(500.0, 0.0)] * 5000 + [(20.0, 40.0)] * 1000:
+        controller(torch.tensor(terms[0]), posterior(terms[1]), 0)
+    assert controller.beta.item() > 1  # wound up it would be below e^-40
 
 
 def test_beta_stands_still_in_eval_mode() -> None:

@@ -14,13 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from betavae_core.errors import DataError, UsageError
 from betavae_core.metrics.latents import kl_per_latent, posteriors
-from betavae_core.metrics.mixture import LN_2PI, Mixture
+from betavae_core.metrics.mixture import LN_2PI, ROUNDS, Mixture
 from betavae_core.metrics.stand_in import StandIn, copula_log_ratio, normal_scores
 
 Floats = NDArray[np.float64]
 
-WHOLE_SAMPLES = 2_000  # draws, under all N components each
-MINIBATCH_ROUNDS = 4  # times that every sample is drawn in a minibatch
+WHOLE_DENSITIES = 40_000_000  # draws times components; 6 s on one core with 10 latents
+LEAST_SAMPLES, _MARGINAL_SAMPLES = 500, 1_000
 _STAND_IN_SAMPLES = 5_000
 
 
@@ -61,7 +61,7 @@ def kl_decomposition(
     """
     codes = _Codes.of(mu, logvar, batch_size, sampling, samples, seed)
     if corrected:
-        whole = _Codes.of(mu, logvar, None, sampling, None, seed)
+        whole = _Codes.of(mu, logvar, None, sampling, _MARGINAL_SAMPLES, seed)
         correlation, dimension_wise = codes.corrected(), whole.plain()[1]
     else:
         correlation, dimension_wise = codes.plain()
@@ -83,11 +83,14 @@ def total_correlation(
 
     Estimated as E[ln q(z) - Σ_d ln q(z_d)] over draws z ~ q(z|n), with q(z) the mixture
 
-    - of all N posteriors (`batch_size=None`): 2,000 draws, blockwise, in bounded memory; or
+    - of all N posteriors (`batch_size=None`), blockwise, in bounded memory: 40,000,000/N draws,
+      within [500, 4 N]; or
     - of a minibatch of `batch_size`, by `sampling`, "stratified" or "weighted" (appendix C of the
       source): every sample is drawn in four partitions into minibatches.
 
-    `samples` sets the number of draws; `seed` decides them.
+    `samples` sets the number of draws; `seed` decides them. Of 20,000 samples of independent
+    latents they err (one standard deviation, corrected, D = 10) by .006 nats at batch 64 and .03
+    from the whole at σ = .5, by less than .001 at σ = .1.
 
     Both are biased. A draw lies under its own posterior, and where posteriors are narrow that one
     term is most of the sum: independent latents of σ = .1, D = 10, N = 20,000 read 15.0 nats at
@@ -120,7 +123,7 @@ def total_correlation(
 
 
 def own_share(
-    mu: ArrayLike, logvar: ArrayLike, *, samples: int = WHOLE_SAMPLES, seed: int = 0
+    mu: ArrayLike, logvar: ArrayLike, *, samples: int = LEAST_SAMPLES, seed: int = 0
 ) -> float:
     """The share, in (0, 1], of a draw's own posterior in the aggregate q(z), a mean over draws.
 
@@ -189,7 +192,8 @@ class _Codes(NamedTuple):
         if batch_size is not None and not 2 <= batch_size <= N:
             raise UsageError(f"batch_size must be from 2 to the {N} samples, got {batch_size}")
         if samples is None:
-            samples = min(N, WHOLE_SAMPLES) if batch_size is None else MINIBATCH_ROUNDS * N
+            whole = max(LEAST_SAMPLES, WHOLE_DENSITIES // N)
+            samples = ROUNDS * N if batch_size else min(ROUNDS * N, whole)
         if samples < M:
             raise UsageError(f"samples must be at least the batch of {M}, got {samples}")
         weights = None if batch_size is None else _SAMPLING[sampling](M, N)
@@ -224,8 +228,9 @@ class _Codes(NamedTuple):
     def corrected(self) -> float:
         """E[ln q(z) - ln q'(z')] + R, the primed those of the stand-in, drawn with the same noise.
 
-        Each round has a stand-in of its own, or one's chance dependence would remain. The latents' own densities and the fitted copulas' have known means and vary with the
-        joint ones; regressing on them leaves little noise.
+        Each round has a stand-in of its own, or one's chance dependence would remain. The
+        latents' own densities and the fitted copulas' have known means and vary with the joint
+        ones; regressing on them leaves little noise.
         """
         N, D = self.mu.shape
         if N <= D:

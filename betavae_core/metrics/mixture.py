@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
+ROUNDS = 4
 _BLOCK = 2**17  # densities in memory at once: a megabyte, so that they stay in the cache
 _NOTHING = -700.0  # exp of less is a denormal number, which is slow to compute, or 0
 LN_2PI = float(np.log(2 * np.pi))
@@ -32,13 +33,14 @@ class Mixture(NamedTuple):
     weights: Floats | None = None
 
     def rounds(self, n: int, samples: int, rng: np.random.Generator) -> Iterator[Indices]:
-        """Rows to draw from, at least `samples` less a batch of them: (S, M) minibatches a round.
+        """Rows to draw from, `samples` in all but for a batch that is not full, in ROUNDS or more.
 
-        No row occurs twice in a round. The whole mixture has rows (S, 1).
+        Minibatches, (batches, M), or (rows, 1) for the whole. No row occurs twice in a round.
         """
         size = 1 if self.weights is None else len(self.weights)
+        most = max(size, min(n, -(-samples // ROUNDS)))
         while samples >= size:
-            take = min(samples, n) // size
+            take = min(samples, most) // size
             yield rng.permutation(n)[: take * size].reshape(take, size)
             samples -= take * size
 

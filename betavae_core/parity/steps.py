@@ -27,12 +27,13 @@ OPTIMIZERS: dict[str, Any] = {
 }
 _LR, _UPDATES = 1e-3, 2
 _CAPACITY = (20.0, 25.0, 100)
+_BETAS = {"least": controllers.LEAST, "most": controllers.MOST}
 # production, its target, and the oracle with the same gains
 CONTROLLERS: dict[str, Any] = {
     "controlvae": (
         controllers.ControlVAE,
         12.0,
-        partial(oracle_controllers.ControlVAE, kp=controllers.KP, ki=controllers.KI),
+        partial(oracle_controllers.ControlVAE, ki=controllers.KI, **_BETAS),
     ),
     "geco": (
         controllers.Geco,
@@ -42,6 +43,7 @@ CONTROLLERS: dict[str, Any] = {
             nu=controllers.NU,
             alpha=controllers.ALPHA,
             clip=controllers.CLIP,
+            **_BETAS,
         ),
     ),
 }
