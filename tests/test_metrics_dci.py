@@ -79,10 +79,10 @@ def test_nothing_of_importance_scores_0(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize("model", MODELS)
 def test_perfect_codes_score_high_turned_codes_lower_and_noise_lowest(model: str) -> None:
-    factors = drawn(600)
+    factors = drawn(300)
     codes = perfect(factors, idle=1)
     best, worse, worst = (
-        dci(z, factors, model=model) for z in (codes, turned(codes), noise(600, 4))
+        dci(z, factors, model=model) for z in (codes, turned(codes), noise(300, 4))
     )
     assert min(best) > 0.9
     assert worse[0] < best[0] - 0.2
@@ -91,7 +91,7 @@ def test_perfect_codes_score_high_turned_codes_lower_and_noise_lowest(model: str
 
 
 def test_boosting_is_disentanglement_libs() -> None:
-    factors = drawn(450, (2, 4))
+    factors = drawn(300, (2, 3))
     points = Points.of(blurred(factors, 0.4), factors)
     measured = measure(points)
     train, test = split(points, 0)
@@ -111,7 +111,7 @@ def test_boosting_is_disentanglement_libs() -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_order_of_the_latents_changes_nothing_beyond_the_interval(model: str) -> None:
-    factors = drawn(450, (3, 3))
+    factors = drawn(300, (3, 3))
     codes = turned(blurred(factors, 0.3))
     measured = measure(Points.of(codes, factors), resamples=40, model=model)
     other = measure(Points.of(-codes[:, [2, 0, 1]], factors), model=model)

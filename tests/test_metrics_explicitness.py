@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from code_cases import Codes, Factors, blurred, drawn, noise, perfect, turned
+from code_cases import SHAPES, Codes, Factors, blurred, drawn, noise, perfect, turned
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import StandardScaler
 
 from betavae_core.errors import DataError
@@ -51,6 +52,30 @@ def test_it_is_the_mean_area_of_the_paper() -> None:
     score, means = as_in_the_paper(points)
     assert measured.score == pytest.approx(score, abs=1e-6)
     assert measured.details["per_factor"] == pytest.approx(means, abs=1e-6)
+
+
+def test_normalised_probabilities_are_those_of_one_against_the_rest() -> None:
+    factors = drawn(400, (2, 3, 5))
+    points = Points.of(turned(blurred(factors, 0.5)), factors)
+    train, test = split(points, 0)
+    scaler = StandardScaler().fit(train.codes)
+    means = []
+    for v, v_test in zip(train.factors.T, test.factors.T, strict=True):
+        model = OneVsRestClassifier(LogisticRegression(tol=1e-12, max_iter=100_000))
+        p = model.fit(scaler.transform(train.codes), v).predict_proba(scaler.transform(test.codes))
+        means.append(np.mean([roc_auc_score(v_test == k, p[:, k]) for k in range(v.max() + 1)]))
+    found = explicitness(points.codes, points.factors, normalised=True)
+    assert found == pytest.approx(np.mean(means), abs=1e-6)
+    assert found > explicitness(points.codes, points.factors) + 0.01
+
+
+@pytest.mark.parametrize(("normalised", "ceiling"), [(False, 0.78), (True, 0.92)])
+def test_the_ceiling_of_the_2d_shapes_depends_on_how_points_are_ranked(
+    normalised: bool, ceiling: float
+) -> None:
+    shapes = drawn(10_000, SHAPES)
+    found = explicitness(perfect(shapes, idle=5), shapes, normalised=normalised)
+    assert found == pytest.approx(ceiling, abs=0.01)
 
 
 def test_the_regressions_are_those_of_scikit_learn() -> None:

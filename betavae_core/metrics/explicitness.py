@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import log_expit, log_softmax
 
 from betavae_core.errors import DataError
 from betavae_core.metrics import logistic
@@ -18,7 +19,9 @@ Booleans = NDArray[np.bool_]
 SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")  # of a run of ties
 
 
-def explicitness(codes: ArrayLike, factors: ArrayLike, *, seed: int = 0) -> float:
+def explicitness(
+    codes: ArrayLike, factors: ArrayLike, *, normalised: bool = False, seed: int = 0
+) -> float:
     """The explicitness of codes (N, D) and factors (N, K): 0.5 by chance, 1 at best.
 
         1/K Σ_k 1/V_k Σ_v AUC(logistic regression of "factor k is v" on the codes)
@@ -34,14 +37,21 @@ def explicitness(codes: ArrayLike, factors: ArrayLike, *, seed: int = 0) -> floa
     Raises DataError for arrays that are not codes and factors, and for so few points that no
     value occurs on both sides of the split.
 
+    If `normalised`, a point's probabilities are divided by their sum over the values of the factor
+    before points are ranked, which lets a value between others be told by what it is not: perfect
+    codes of the 2D shapes score 0.92 in place of 0.78.
+
     Source: Ridgeway, Mozer, "Learning deep disentangled embeddings with the F-statistic loss"
-    (2018), section 3. disentanglement_lib divides a point's probabilities by their sum over the
-    values before it ranks the points; here each regression ranks by itself, as in the paper.
+    (2018), section 3, where each regression ranks by itself. disentanglement_lib normalises as
+    scikit-learn did until its version 0.22; since then the same code fits a multinomial regression.
     """
-    return measure(Points.of(codes, factors), seed=seed)["explicitness"].score
+    points = Points.of(codes, factors)
+    return measure(points, seed=seed, normalised=normalised)["explicitness"].score
 
 
-def measure(points: Points, *, seed: int = 0, resamples: int = 0) -> dict[str, Measured]:
+def measure(
+    points: Points, *, seed: int = 0, resamples: int = 0, normalised: bool = False
+) -> dict[str, Measured]:
     """`explicitness`; the details hold `per_factor` (K,).
 
     The resamples are of the points that score; nothing is fitted again. A value that one side of
@@ -57,6 +67,8 @@ def measure(points: Points, *, seed: int = 0, resamples: int = 0) -> dict[str, M
             f"got {len(points)} points"
         )
     scores = _log_odds(train.codes, asked[:, told], test.codes)
+    if normalised:
+        scores = _log_shares(scores, np.repeat(np.arange(len(points.sizes)), points.sizes)[told])
     weights = draw_weights(len(test), resamples, seed)
     areas = np.full((sum(points.sizes), len(weights)), np.nan)
     for value, of_value in zip(told, scores.T, strict=True):
@@ -72,6 +84,14 @@ def _log_odds(z: Floats, asked: Booleans, z_test: Floats) -> Floats:
     mean, spread = z.mean(0), z.std(0)
     x, x_test = ((part - mean) / np.where(spread > 0, spread, 1.0) for part in (z, z_test))
     return logistic.scores(x_test, logistic.fit(x, asked))
+
+
+def _log_shares(log_odds: Floats, owner: NDArray[np.intp]) -> Floats:
+    """ln p_v / Σ p of log-odds (N, M), the sum over the questions of the same owner (M,)."""
+    log_p = log_expit(log_odds)
+    for k in np.unique(owner):
+        log_p[:, owner == k] = log_softmax(log_p[:, owner == k], axis=1)
+    return log_p
 
 
 def _questions(points: Points, sizes: tuple[int, ...]) -> Booleans:

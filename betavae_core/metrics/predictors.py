@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import Lasso, LassoCV
-from sklearn.model_selection import GridSearchCV, ShuffleSplit
+from sklearn.model_selection import ShuffleSplit
 from sklearn.tree import DecisionTreeRegressor
 
 from betavae_core.metrics.boosting import boost
@@ -21,8 +21,8 @@ from betavae_core.metrics.boosting import boost
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-TREES = 10  # of a forest: those of the paper's authors
-DEPTHS = (2, 4, 6, 8, 10, 12)
+TREES = 10  # of a forest, and its depth, the largest that the paper's authors used. They choose
+DEPTH = 12  # one a factor on held-out points, a choice that moves the scores more than any sample.
 
 
 class Prediction(NamedTuple):
@@ -74,10 +74,8 @@ def lasso(z: Floats, values: Indices, z_test: Floats, weights: Floats, seed: int
 
 
 def forest(z: Floats, values: Indices, z_test: Floats, weights: Floats, seed: int) -> Prediction:
-    """Ten regression trees, their depth chosen on a fifth of the points."""
-    fifth = ShuffleSplit(1, test_size=0.2, random_state=seed)
-    trees = RandomForestRegressor(TREES, random_state=seed)
-    fitted = GridSearchCV(trees, {"max_depth": DEPTHS}, cv=fifth).fit(z, values).best_estimator_
+    """The share of each latent in the fall of the squared error, over ten regression trees."""
+    fitted = RandomForestRegressor(TREES, max_depth=DEPTH, random_state=seed).fit(z, values)
     resampled = np.mean([_falls(tree, z, values, weights[1:]) for tree in fitted], axis=0)
     importance = np.concatenate([fitted.feature_importances_[None], resampled])
     return Prediction(importance, fitted.predict(z), fitted.predict(z_test))

@@ -101,7 +101,8 @@ def normal_scores(x: Floats, rng: Generator) -> Floats:
 
 def order(x: Floats, rng: Generator) -> NDArray[np.intp]:
     """(N, D) the rows that sort each column, ties in random order."""
-    return np.stack([np.lexsort((rng.random(len(x)), column)) for column in x.T], axis=1)
+    shuffled = (rng.permutation(len(x)) for _ in x.T)
+    return np.stack([r[c[r].argsort()] for r, c in zip(shuffled, x.T, strict=True)], axis=1)
 
 
 def copula_log_ratio(scores: Floats) -> Floats:
