@@ -41,7 +41,7 @@ _DLIB: Protocol = {
     "dci": {"model": "boosting"},
     "sap": {},
     "modularity": {"bins": 20},
-    "explicitness": {},
+    "explicitness": {"normalised": True},
     "irs": {"bins": 20, "quantile": 0.99},
     "infomec": {},
 }
@@ -55,6 +55,7 @@ PROTOCOLS: dict[str, Protocol] = {
         **_DLIB,
         "dci": {"model": "lasso"},
         "sap": {"continuous": True},
+        "explicitness": {"normalised": False},
         "irs": {"bins": None, "quantile": 1.0},
     },
     # Higgins et al. 2017: a linear softmax under Adagrad 1e-2; of 10 x 3 scores the better half.
