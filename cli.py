@@ -367,7 +367,7 @@ def score_tables(result: Mapping[str, Any]) -> list[Any]:
     splits = [{"split": name} | result[name] for name in ("train", "test") if name in result]
     parts: list[Any] = [table("Nats an image", splits)] if splits else []
     if "latents" in result:
-        parts.append(facts("Without labels, in nats", result["latents"]))
+        parts.append(facts("Without labels (KL and correlations in nats)", result["latents"]))
     columns = ("score", "interval", "ceiling", "floor", "protocol")
     scores = result.get("metrics", {})
     rows = [{"metric": k} | {c: row[c] for c in columns} for k, row in scores.items()]

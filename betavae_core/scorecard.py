@@ -21,7 +21,6 @@ from betavae_core.data.dataset import Dataset
 from betavae_core.data.files import reading
 from betavae_core.data.split import keyed_subset
 from betavae_core.errors import DataError
-from betavae_core.metrics.decomposition import kl_decomposition
 from betavae_core.run_directory import require_run
 from betavae_core.runs import Run, images_of, load
 from betavae_core.storage import write_atomic
@@ -108,9 +107,21 @@ def read_codes(file: Path) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def without_labels(mu: NDArray[Any], logvar: NDArray[Any], seed: int = 0) -> dict[str, float]:
-    """The KL of the codes in nats, and its three parts: what is known without any factor."""
-    parts = kl_decomposition(mu, logvar, seed=seed)
-    return {"kl": float(sum(parts)), **{k: float(v) for k, v in parts._asdict().items()}}
+    """What is known without any factor.
+
+    The KL of the codes and its three parts; how far the moments of the aggregate posterior are
+    from the prior's; the total correlation of the means, were they Gaussian: all in nats. And the
+    number of active latents, by KL and by the variance of the mean.
+    """
+    parts = metrics.kl_decomposition(mu, logvar, seed=seed)
+    return {
+        "kl": float(sum(parts)),
+        **{k: float(v) for k, v in parts._asdict().items()},
+        "aggregate_to_prior": metrics.aggregate_moments(mu, logvar).kl_to_prior,
+        "gaussian_total_correlation": metrics.gaussian_total_correlation(mu),
+        "active_latents": int(metrics.active_latents(mu, logvar).sum()),
+        "active_units": int(metrics.active_units(mu).sum()),
+    }
 
 
 def _elbo(run: Run) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import betavae_core as bv
 from betavae_core import Config, cli, experiments, gallery
 from betavae_core.config import read_preset
-from betavae_core.experiments import kathiriya_mnist, levy_emnist
+from betavae_core.experiments import burgess_blobs, kathiriya_mnist, levy_emnist
 from betavae_core.experiments.study import Experiment, Study
 from betavae_core.runs import images_of
 
@@ -110,3 +110,17 @@ def test_levy_leaves_a_scatter_and_a_manifold_for_each_beta(tmp_path: Path) -> N
     ]
     assert [row["published"] for row in rows] == [200.0, 4.0, 0.0]
     assert all(0 < row["ours"] < np.inf for row in rows)
+
+
+def test_blobs_are_aligned_where_one_latent_follows_x_and_another_y() -> None:
+    x, y = 0, 1
+    straight = np.array([[0.1, 0.99], [0.98, 0.2], [0.3, 0.3]])
+    assert burgess_blobs.aligned(straight) == (0.98, 0.99)
+    assert burgess_blobs.aligned(np.array([[0.7, 0.9], [0.6, 0.9]])) == (0.7, 0.9)
+    assert burgess_blobs.aligned(np.array([[1.0, 1.0]])) == (0.0, 0.0)
+    blobs = bv.data.load("blobs")
+    assert blobs.factors is not None
+    codes = np.stack([blobs.factors[:, 0] ** 3, -blobs.factors[:, 1]], 1).astype(np.float32)
+    ranks = burgess_blobs.rank_correlations(codes, blobs)  # the factors are y and x
+    assert np.round(ranks, 6).tolist() == [[0, 1], [-1, 0]]
+    assert (ranks[0, y], ranks[1, x]) == (1, -1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 from scipy.stats import spearmanr
 
 from betavae_core import figures
@@ -41,14 +43,14 @@ def run(study: Study) -> list[dict[str, Any]]:
 
 
 def describe(run: Run, blobs: Dataset, beta: float, seed: int) -> dict[str, Any]:
-    """A row: KL and σ per latent by descending KL, and |Spearman| of the active ones with x, y."""
+    """A row: KL and σ per latent by descending KL, and how monotone two active ones are in x, y."""
     assert run.summary is not None
     kl, sigma = (np.array(run.summary[f"{name}_per_latent"]) for name in ("kl", "sigma"))
     order = np.argsort(-kl)
     active = order[: int((kl > ACTIVE).sum())]
-    codes = run.model.encode(blobs.images).mu
-    y, x = blobs.factors.T  # type: ignore[union-attr]
-    row = {
+    ranks = rank_correlations(run.model.encode(blobs.images).mu[:, active], blobs)
+    x, y = aligned(np.abs(ranks))
+    return {
         "name": f"KL per latent (nats), β = {beta:g}, seed {seed}",
         "published": PUBLISHED[beta],
         "ours": kl[order].tolist(),
@@ -58,10 +60,26 @@ def describe(run: Run, blobs: Dataset, beta: float, seed: int) -> dict[str, Any]
         "kl_per_latent": kl[order].tolist(),
         "sigma_per_latent": sigma[order].tolist(),
         "published_sigma": PUBLISHED_SIGMA.get(beta),
+        "spearman_x": x,
+        "spearman_y": y,
+        "spearman_per_latent": ranks.tolist(),
     }
-    for name, factor in (("x", x), ("y", y)):
-        row[f"spearman_{name}"] = [float(spearmanr(codes[:, d], factor)[0]) for d in active]
-    return row
+
+
+def rank_correlations(codes: NDArray[np.float32], blobs: Dataset) -> NDArray[np.float64]:
+    """(A, 2): Spearman's correlation of each code (N, A) with x and with y."""
+    y, x = blobs.factors.T  # type: ignore[union-attr]
+    pairs = [[spearmanr(code, factor)[0] for factor in (x, y)] for code in codes.T]
+    return np.array(pairs, np.float64).reshape(-1, 2)
+
+
+def aligned(ranks: NDArray[np.float64]) -> tuple[float, float]:
+    """|Spearman| of one latent with x and of another with y, in the best pairing; 0 without two."""
+    if len(ranks) < 2:
+        return 0.0, 0.0
+    latents, factors = linear_sum_assignment(-ranks)
+    best = dict(zip(factors.tolist(), ranks[latents, factors].tolist(), strict=True))
+    return best[0], best[1]
 
 
 EXPERIMENT = Experiment(

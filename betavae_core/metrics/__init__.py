@@ -13,6 +13,12 @@ from betavae_core.metrics.factorvae import factorvae
 from betavae_core.metrics.higgins import higgins
 from betavae_core.metrics.infomec import infoc, infoe, infom
 from betavae_core.metrics.irs import irs
+from betavae_core.metrics.latents import (
+    active_latents,
+    active_units,
+    aggregate_moments,
+    gaussian_total_correlation,
+)
 from betavae_core.metrics.mig import mig
 from betavae_core.metrics.modularity import modularity
 from betavae_core.metrics.points import Measured, Metric, Points
@@ -27,9 +33,13 @@ __all__ = [
     "Metric",
     "Points",
     "Score",
+    "active_latents",
+    "active_units",
+    "aggregate_moments",
     "dci",
     "explicitness",
     "factorvae",
+    "gaussian_total_correlation",
     "higgins",
     "infoc",
     "infoe",

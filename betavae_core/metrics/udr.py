@@ -137,11 +137,11 @@ def _match(R: Floats) -> float:
 
 
 def _standardised(codes: Floats) -> Floats:
-    """Mean 0 and variance 1; a constant, which says nothing, 0."""
+    """Mean 0 and variance 1; a constant, which says nothing, 0 but for rounding."""
     centred = codes - codes.mean(0)
     scale = centred.std(0)
     varies = scale > 1e-12 * np.abs(codes).max(0, initial=0)
-    return np.where(varies, centred / np.where(varies, scale, 1), 0.0)
+    return np.asarray(centred / np.where(varies, scale, 1))
 
 
 def _checked(codes: Sequence[ArrayLike], kls: Sequence[ArrayLike]) -> list[tuple[Floats, Floats]]:
