@@ -121,7 +121,7 @@ def test_data_that_cannot_be_used_are_named(name: str, out: list[str]) -> None:
         ("--arch custom", "pass encoder and decoder"),
         ("--objective custom", "pass objective"),
         ("--likelihood custom", "--likelihood must be one of bernoulli, gaussian"),
-        ("--preset nosuch", "--preset must be one of burgess-shapes, higgins-shapes"),
+        ("--preset nosuch", "--preset must be one of burgess-blobs, burgess-shapes"),
         ("--config nosuch.toml", "--config must be a readable TOML file, got nosuch.toml"),
         ("--arch burgess-conv", "sides that are multiples of 16, got 8x8; resize"),
         ("--resume", "--resume needs --out"),
