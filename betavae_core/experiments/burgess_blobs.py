@@ -35,11 +35,24 @@ def run(study: Study) -> list[dict[str, Any]]:
             if seed == study.seed:
                 panels.append(panel(model, blobs, f"β = {beta:g}", maps=("y", "x")))
     study.draw("panel", figures.side_by_side(panels, title="Gaussian blobs: β = 1 and β = 150"))
+    study.note(sigmas(rows))
     study.note(
         "A blob's worth in nats depends on its width, which the paper does not give: here σ is "
         "10 of 64 pixels, at which β = 150 keeps two latents, as in the paper."
     )
     return rows
+
+
+def sigmas(rows: list[dict[str, Any]]) -> str:
+    """σ of the active latents at the large β: the paper's, and ours of each seed."""
+    beta, published = next(iter(PUBLISHED_SIGMA.items()))
+    ours = [(r["seed"], r["sigma_per_latent"][: r["active"]]) for r in rows if r["beta"] == beta]
+    said = "; ".join(f"{_figures(sigma)} (seed {seed})" for seed, sigma in ours)
+    return f"σ of the active latents at β = {beta:g}: published {_figures(published)}; ours {said}."
+
+
+def _figures(values: list[float]) -> str:
+    return ", ".join(f"{value:.2f}" for value in values)
 
 
 def describe(run: Run, blobs: Dataset, beta: float, seed: int) -> dict[str, Any]:
