@@ -8,18 +8,22 @@ draws the noise of many steps, (..., B, D), which on a CPU costs little more tha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import pi
+from typing import Any
 
 import torch
 from torch import Tensor
 
 NOISE, ORDER, SPLIT, EVALUATION, INITIALISATION = range(5)  # the streams
 
-_MULTIPLIERS = (0xD2511F53 - 2**32, 0xCD9E8D57 - 2**32)
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_SMALLER = tuple(m - 2**32 for m in _MULTIPLIERS)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 _SHUFFLE_ROUNDS = 32
 _MASK = 0xFFFFFFFF
+_CHUNK = 2**16  # counters, each of 8 bytes in about six temporaries
 
 
 def make_key(seed: int, step: int = 0, device: torch.device | str = "cpu") -> Tensor:
@@ -31,26 +35,43 @@ def make_key(seed: int, step: int = 0, device: torch.device | str = "cpu") -> Te
 def philox4x32(counter: tuple[Tensor | int, ...], seed: Tensor) -> tuple[Tensor, ...]:
     """Four tensors of 32-bit words at `counter` (four broadcastable int64 tensors or ints).
 
-    With a multiplier M and m = M - 2^32, of under 30 bits, M c = m c + 2^32 c: the low half is that
-    of m c, the high half that of m c plus c. So nothing exceeds 63 bits. Letting M c wrap would do
-    in eager PyTorch, but inductor turns it into C++, where a signed overflow may do anything.
+    The second and the fourth word of a round are the low halves of products; their high halves
+    are masked away only where they have met the next round's words, which saves passes.
     """
     k0, k1 = seed & _MASK, (seed >> 32) & _MASK
     c0, c1, c2, c3 = counter
     for _ in range(_ROUNDS):
-        p0, p1 = _MULTIPLIERS[0] * c0, _MULTIPLIERS[1] * c2
-        c0, c2 = ((p1 >> 32) + c2) ^ c1 ^ k0, ((p0 >> 32) + c0) ^ c3 ^ k1
-        c1, c3 = p1 & _MASK, p0 & _MASK
+        (high0, low0), (high1, low1) = _multiply(0, c0), _multiply(1, c2)
+        c0, c2 = (high1 ^ c1 ^ k0) & _MASK, (high0 ^ c3 ^ k1) & _MASK
+        c1, c3 = low1, low0
         k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
-    return c0, c1, c2, c3  # type: ignore[return-value]  # the first round makes tensors of ints
+    return c0, c1 & _MASK, c2, c3 & _MASK  # type: ignore[return-value]  # tensors by now
+
+
+def _multiply(which: int, c: Tensor | int) -> tuple[Any, Any]:
+    """Two integers whose last 32 bits are the high and the low half of M c, for c in [0, 2^32).
+
+    M c wraps in 64 bits, which eager PyTorch may do. Inductor turns it into C++, where a signed
+    overflow may do anything: so there m = M - 2^32, of under 30 bits, and M c = m c + 2^32 c.
+    """
+    if torch.compiler.is_compiling() or isinstance(c, int):
+        product = _SMALLER[which] * c
+        return (product >> 32) + c, product
+    product = _MULTIPLIERS[which] * c
+    return product >> 32, product
+
+
+def words(key: Tensor, samples: Tensor, latents: int, stream: int) -> tuple[Tensor, ...]:
+    """Lanes 0 to 3, each (..., B, ceil(D / 4)) int64 in [0, 2^32)."""
+    groups = torch.arange(-(-latents // 4), device=key.device)
+    seed, step = key[..., 0, None, None], key[..., 1, None, None] & _MASK
+    lanes = philox4x32((step, samples[:, None] & _MASK, groups, stream), seed)
+    return torch.broadcast_tensors(*lanes)
 
 
 def bits(key: Tensor, samples: Tensor, latents: int, stream: int) -> Tensor:
     """(..., B, D) int64 words in [0, 2^32) for keys (..., 2) and `samples` (B,)."""
-    groups = torch.arange(-(-latents // 4), device=key.device)
-    seed, step = key[..., 0, None, None], key[..., 1, None, None] & _MASK
-    words = philox4x32((step, samples[:, None] & _MASK, groups, stream), seed)
-    return torch.stack(torch.broadcast_tensors(*words), dim=-1).flatten(-2)[..., :latents]
+    return _interleave(words(key, samples, latents, stream), latents)
 
 
 def uniform(
@@ -67,12 +88,31 @@ def normal(
     stream: int = NOISE,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """(..., B, D) standard normals by Box-Muller; float32 is within 4e-6 of the oracle."""
-    u = uniform(key, samples, 4 * -(-latents // 4), stream, dtype)
-    u0, u1 = u.unflatten(-1, (-1, 2)).unbind(-1)
-    radius, angle = (-2 * torch.log1p(-u0)).sqrt(), 2 * pi * u1
-    pairs = torch.stack((radius * angle.cos(), radius * angle.sin()), dim=-1)
-    return pairs.flatten(-2)[..., :latents]
+    """(..., B, D) standard normals by Box-Muller; float32 is within 4e-6 of the oracle.
+
+    Of keys (S, 2) it draws as many at a time as keep the integers in the processor's cache.
+    """
+    if key.ndim == 2:
+        keys = max(1, _CHUNK // max(1, len(samples) * -(-latents // 4)))
+        return torch.cat([_normal(k, samples, latents, stream, dtype) for k in key.split(keys)])
+    return _normal(key, samples, latents, stream, dtype)
+
+
+def _normal(key: Tensor, samples: Tensor, latents: int, stream: int, dtype: torch.dtype) -> Tensor:
+    lanes = [(lane >> 8).to(dtype) for lane in words(key, samples, latents, stream)]
+    return _interleave((*_box_muller(*lanes[:2]), *_box_muller(*lanes[2:])), latents)
+
+
+def _box_muller(k0: Tensor, k1: Tensor) -> tuple[Tensor, Tensor]:
+    """Two normals of the uniforms k · 2^-24. 1 - u has 24 bits too, so its logarithm is exact."""
+    radius = ((1 - k0 * 2.0**-24).log() * -2).sqrt()
+    angle = k1 * (2 * pi * 2.0**-24)
+    return radius * angle.cos(), radius * angle.sin()
+
+
+def _interleave(lanes: Sequence[Tensor], latents: int) -> Tensor:
+    """(..., B, D) from the four lanes of each group of latents."""
+    return torch.stack(tuple(lanes), dim=-1).flatten(-2)[..., :latents].contiguous()
 
 
 def epoch_order(seed: int, epochs: Tensor, n: int) -> Tensor:
