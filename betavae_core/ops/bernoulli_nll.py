@@ -10,10 +10,10 @@ Higgins et al. 2017 and its successors.
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
-from betavae_core.ops.pixelwise import PixelLikelihood, targets, wide
+from betavae_core.ops.pixelwise import PixelLikelihood, bounded, wide
 
 
 def bernoulli_nll(logits: Tensor, x: Tensor, levels: int = 1, *, backend: str = "auto") -> Tensor:
@@ -32,19 +32,18 @@ def bernoulli_nll(logits: Tensor, x: Tensor, levels: int = 1, *, backend: str = 
     return _op(logits, x, backend, levels)
 
 
-def forward_formula(logits: Tensor, x: Tensor, levels: int) -> Tensor:
-    """The op in plain PyTorch on (B, P)."""
-    logits = wide(logits)
-    t = targets(x, levels, logits)
+def forward_formula(logits: Tensor, t: Tensor) -> Tensor:
+    """The op in plain PyTorch on (B, P), with targets t in [0, 1]."""
+    logits = bounded(logits)
+    positive = logits.clamp(min=0)
     # Not F.binary_cross_entropy_with_logits: its (1 - t) l - logsigmoid(l) cancels for l << 0.
-    return ((logits.clamp(min=0) - logits * t) - F.logsigmoid(logits.abs())).sum(1)
+    penalty = torch.sub(logits, positive, alpha=2).exp().log1p()  # l - 2 max(l, 0) = -|l|
+    return torch.addcmul(positive, logits, t, value=-1).sum(1) + penalty.sum(1)
 
 
-def backward_formula(logits: Tensor, x: Tensor, levels: int, dnll: Tensor) -> Tensor:
+def backward_formula(logits: Tensor, t: Tensor, dnll: Tensor) -> Tensor:
     """Its gradient: dlogits = dnll (sigmoid(l) - t)."""
-    probability = wide(logits).sigmoid()
-    gradient = dnll[:, None] * (probability - targets(x, levels, probability))
-    return gradient.to(logits.dtype).contiguous()
+    return (wide(logits).sigmoid() - t) * dnll[:, None]
 
 
-_op = PixelLikelihood("bernoulli_nll", "int levels", forward_formula, backward_formula)
+_op = PixelLikelihood("bernoulli_nll", "", forward_formula, backward_formula)

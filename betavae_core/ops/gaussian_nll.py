@@ -14,7 +14,7 @@ from math import log, pi
 
 from torch import Tensor
 
-from betavae_core.ops.pixelwise import PixelLikelihood, targets, wide
+from betavae_core.ops.pixelwise import PixelLikelihood, wide
 
 
 def gaussian_nll(
@@ -35,18 +35,16 @@ def gaussian_nll(
     return _op(logits, x, backend, levels, sigma)
 
 
-def forward_formula(logits: Tensor, x: Tensor, levels: int, sigma: float) -> Tensor:
-    """The op in plain PyTorch on (B, P)."""
-    mean = wide(logits).sigmoid()
-    residual = (mean - targets(x, levels, mean)) / sigma
-    return 0.5 * residual.square().sum(1) + x.shape[1] * (log(sigma) + 0.5 * log(2 * pi))
+def forward_formula(logits: Tensor, t: Tensor, sigma: float) -> Tensor:
+    """The op in plain PyTorch on (B, P), with targets t in [0, 1]."""
+    squares = (wide(logits).sigmoid() - t).square().sum(1)
+    return squares / (2 * sigma**2) + t.shape[1] * (log(sigma) + 0.5 * log(2 * pi))
 
 
-def backward_formula(logits: Tensor, x: Tensor, levels: int, sigma: float, dnll: Tensor) -> Tensor:
+def backward_formula(logits: Tensor, t: Tensor, sigma: float, dnll: Tensor) -> Tensor:
     """Its gradient: with m = sigmoid(l), dlogits = dnll (m - t) / σ² · m (1 - m)."""
     mean = wide(logits).sigmoid()
-    scaled = dnll[:, None] * (mean - targets(x, levels, mean)) / sigma**2
-    return (scaled * mean * (1 - mean)).to(logits.dtype).contiguous()
+    return (mean - t) * (dnll[:, None] / sigma**2) * (mean - mean.square())
 
 
-_op = PixelLikelihood("gaussian_nll", "int levels, float sigma", forward_formula, backward_formula)
+_op = PixelLikelihood("gaussian_nll", ", float sigma", forward_formula, backward_formula)

@@ -22,17 +22,20 @@ from betavae_core.ops.fused import FusedOp
 Formula = Callable[..., Tensor]
 
 
-def targets(x: Tensor, levels: float, like: Tensor) -> Tensor:
-    """x / levels in the dtype of the computation on the logits `like`."""
-    return x.to(like.dtype) / levels
+def targets(x: Tensor, levels: float, logits: Tensor) -> Tensor:
+    """x / levels in the dtype of the computation on `logits`."""
+    t = x.to(torch.promote_types(logits.dtype, torch.float32))
+    return t if levels == 1 else t / levels
 
 
 def wide(logits: Tensor) -> Tensor:
-    """The logits in the dtype of the computation (at least float32), bounded to finite numbers.
+    """The logits in the dtype of the computation: float32, or float64 for float64."""
+    return logits if logits.dtype == torch.float64 else logits.float()
 
-    The bound makes ∞ · 0 zero where a target of exactly 0 or 1 meets an infinite logit; NaN stays.
-    """
-    logits = logits if logits.dtype == torch.float64 else logits.float()
+
+def bounded(logits: Tensor) -> Tensor:
+    """The same, bounded to finite numbers, so that ∞ · 0 is zero where a target is 0; NaN stays."""
+    logits = wide(logits)
     limit = torch.finfo(logits.dtype).max
     return logits.clamp(-limit, limit)
 
@@ -41,18 +44,18 @@ class PixelLikelihood:
     """The op `betavae::<name>` from its formula and gradient in plain PyTorch.
 
     Args:
-        forward: (logits, x, *parameters) -> nll (B,).
-        backward: (logits, x, *parameters, dnll) -> dlogits (B, P).
+        forward: (logits, t, *parameters) -> nll (B,), with targets t in [0, 1].
+        backward: (logits, t, *parameters, dnll) -> dlogits (B, P) in the dtype of t.
     """
 
     def __init__(self, name: str, parameters: str, forward: Formula, backward: Formula) -> None:
-        arguments = f"Tensor logits, Tensor x, {parameters}"
+        arguments = f"Tensor logits, Tensor x, int levels{parameters}"
         self.forward, self.backward = forward, backward
         self.fused_forward = FusedOp(
             name,
             f"{name}_fwd",
             f"({arguments}) -> Tensor",
-            forward,
+            lambda logits, x, levels, *p: forward(logits, targets(x, levels, logits), *p),
             lambda logits, *_: logits.new_empty(
                 len(logits), dtype=torch.promote_types(logits.dtype, torch.float32)
             ),
@@ -61,7 +64,9 @@ class PixelLikelihood:
             name,
             f"{name}_bwd",
             f"({arguments}, Tensor dnll) -> Tensor",
-            backward,
+            lambda logits, x, levels, *p: _as(
+                logits, backward(logits, targets(x, levels, logits), *p)
+            ),
             lambda logits, *_: logits.new_empty(logits.shape),
         )
         self.fused_forward.op.register_autograd(self._op_backward, setup_context=_save)
@@ -71,15 +76,25 @@ class PixelLikelihood:
         dlogits = self.fused_backward.op(*ctx.saved_tensors, *ctx.parameters, dnll)
         return dlogits, *[None] * (1 + len(ctx.parameters))
 
-    def __call__(self, logits: Tensor, x: Tensor, backend: str, *parameters: float) -> Tensor:
+    def __call__(
+        self, logits: Tensor, x: Tensor, backend: str, levels: int, *parameters: float
+    ) -> Tensor:
         """nll (B,) of `x` under `logits`, both (B, ...) of one shape."""
         if logits.shape != x.shape or logits.ndim < 2:
             raise ValueError(
                 "logits and x must have one shape (B, ...), "
                 f"got {tuple(logits.shape)} and {tuple(x.shape)}"
             )
-        fused = uses_triton(backend, logits)
-        return _Likelihood.apply(logits.flatten(1), x.flatten(1), self, fused, *parameters)
+        logits, x = logits.flatten(1), x.flatten(1)
+        if uses_triton(backend, logits):
+            run, reverse = self.fused_forward, self.fused_backward
+            return _Likelihood.apply(logits, x, run, reverse, levels, *parameters)
+        t = targets(x, levels, logits)
+        return _Likelihood.apply(logits, t, self.forward, self.backward, *parameters)
+
+
+def _as(logits: Tensor, gradient: Tensor) -> Tensor:
+    return gradient.to(logits.dtype).contiguous()
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -88,21 +103,23 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 
 
 class _Likelihood(torch.autograd.Function):
+    """`run` and its gradient `reverse`, of (logits, x or t, *parameters)."""
+
     generate_vmap_rule = True
 
     @staticmethod
     def forward(
-        logits: Tensor, x: Tensor, op: PixelLikelihood, fused: bool, *parameters: float
+        logits: Tensor, x: Tensor, run: Formula, reverse: Formula, *parameters: float
     ) -> Tensor:
-        return (op.fused_forward if fused else op.forward)(logits, x, *parameters)
+        return run(logits, x, *parameters)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        logits, x, ctx.op, ctx.fused, *parameters = inputs
+        logits, x, _, ctx.reverse, *parameters = inputs
         _save(ctx, (logits, x, *parameters), output)
 
     @staticmethod
     def backward(ctx: Any, dnll: Tensor) -> tuple[Tensor | None, ...]:
-        run = ctx.op.fused_backward if ctx.fused else ctx.op.backward
-        dlogits = run(*ctx.saved_tensors, *ctx.parameters, dnll)
+        logits, x = ctx.saved_tensors
+        dlogits = _as(logits, ctx.reverse(logits, x, *ctx.parameters, dnll))
         return dlogits, *[None] * (3 + len(ctx.parameters))

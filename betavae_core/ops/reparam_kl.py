@@ -102,8 +102,9 @@ def forward_formula(mu: Tensor, logvar: Tensor, eps: Tensor) -> tuple[Tensor, Te
     """The op in plain PyTorch."""
     m, s = _wide(mu), _wide(logvar).clamp(LOGVAR_MIN, LOGVAR_MAX)
     z = torch.addcmul(m, (0.5 * s).exp(), eps)
-    kl = 0.5 * torch.addcmul(s.expm1() - s, m, m)  # expm1: no cancellation near the prior
-    return z.to(mu.dtype).contiguous(), kl.sum(1), kl.sum(0) / max(len(mu), 1)
+    twice_kl = torch.addcmul(s.expm1() - s, m, m)  # expm1: no cancellation near the prior
+    per_latent = twice_kl.sum(0) * (0.5 / max(len(mu), 1))
+    return z.to(mu.dtype).contiguous(), 0.5 * twice_kl.sum(1), per_latent
 
 
 def backward_formula(
@@ -115,10 +116,10 @@ def backward_formula(
     """
     m, v, g = _wide(mu), _wide(logvar), _wide(dz)
     s = v.clamp(LOGVAR_MIN, LOGVAR_MAX)
-    w = dkl_sample[:, None] + dkl_latent / max(len(mu), 1)
+    w = torch.add(dkl_sample[:, None], dkl_latent, alpha=1 / max(len(mu), 1))
     dmu = torch.addcmul(g, w, m)
     dlogvar = 0.5 * torch.addcmul(w * s.expm1(), g * eps, (0.5 * s).exp())
-    dlogvar = dlogvar.masked_fill((v < LOGVAR_MIN) | (v > LOGVAR_MAX), 0)
+    dlogvar = dlogvar.masked_fill((v - s).abs() > 0, 0)  # where NaN stays
     return dmu.to(mu.dtype).contiguous(), dlogvar.to(mu.dtype).contiguous()
 
 
