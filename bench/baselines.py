@@ -10,15 +10,14 @@ All start from the weights of the model that they are compared with.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from betavae_core.architectures import Architecture
-from betavae_core.model import sequential
+from betavae_core.architectures import Architecture, Layer
 
 
 class Pass(NamedTuple):
@@ -28,6 +27,22 @@ class Pass(NamedTuple):
     mu: Tensor
     logvar: Tensor
     z: Tensor
+
+
+_MODULES: dict[str, Any] = {
+    "linear": nn.Linear,
+    "conv": nn.Conv2d,
+    "conv_transpose": nn.ConvTranspose2d,
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "flatten": nn.Flatten,
+    "reshape": lambda *shape: nn.Unflatten(1, shape),
+}
+
+
+def sequential(specification: tuple[Layer, ...]) -> nn.Sequential:
+    """PyTorch's own modules, in order."""
+    return nn.Sequential(*(_MODULES[str(name)](*rest) for name, *rest in specification))
 
 
 class VAE(nn.Module):

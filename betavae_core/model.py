@@ -6,7 +6,7 @@ are for users: deterministic, arrays in and arrays out, tensors in and tensors o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, overload
 
@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from betavae_core import layers
 from betavae_core.architectures import Architecture, Layer, Shape
 from betavae_core.ops import bernoulli_nll, gaussian_nll, philox, reparam_kl
 from betavae_core.posterior import Posterior
@@ -180,25 +181,32 @@ def to_nchw(images: Tensor, image_shape: Shape) -> Tensor:
     )
 
 
-_MODULES = {
+_MODULES: dict[str, Callable[..., nn.Module]] = {
     "linear": nn.Linear,
-    "conv": nn.Conv2d,
-    "conv_transpose": nn.ConvTranspose2d,
     "relu": nn.ReLU,
     "tanh": nn.Tanh,
     "flatten": nn.Flatten,
+    "reshape": lambda *shape: nn.Unflatten(1, shape),
 }
-
-
+_CONVOLUTIONS: dict[str | int, Callable[..., nn.Module]] = {
+    "conv": layers.Conv2d,
+    "conv_transpose": layers.ConvTranspose2d,
+}
 _LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 
 def sequential(specification: tuple[Layer, ...]) -> nn.Sequential:
-    """The modules of a specification, in order; see `betavae_core.architectures`."""
+    """The modules of a specification, in order; see `betavae_core.architectures`.
+
+    A convolution does the ReLU that follows it, in whose place an identity keeps the numbers.
+    """
     modules: list[nn.Module] = []
-    for name, *arguments in specification:
-        if name == "reshape":
-            modules.append(nn.Unflatten(1, arguments))  # type: ignore[arg-type]
+    follows = [name for name, *_ in specification[1:]] + [""]
+    for (name, *arguments), next_name in zip(specification, follows, strict=True):
+        if name in _CONVOLUTIONS:
+            modules.append(_CONVOLUTIONS[name](*arguments, relu=next_name == "relu"))
+        elif name == "relu" and getattr(modules[-1] if modules else None, "relu", False):
+            modules.append(nn.Identity())
         else:
             modules.append(_MODULES[str(name)](*arguments))
     return nn.Sequential(*modules)

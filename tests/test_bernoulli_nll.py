@@ -26,11 +26,12 @@ class TestBernoulli(LikelihoodContract):
         """The nll adds what is never negative; t itself is rounded, and its product with l.
 
         Where t is 0 or 1 it is exact, and so must be the nll: no cancellation of l with l·t.
+        A pixel costs at least float32's smallest normal number: the floor lets that pass.
         """
         greyness = np.where((t > 0) & (t < 1), t, 0)
         logits = np.clip(logits, -1e5, 1e5)
         nll = oracle.bernoulli_nll(logits.reshape(-1, 1), t.reshape(-1, 1)).reshape(t.shape)
-        return nll + np.abs(logits) * greyness, oracle.sigmoid(logits) + t
+        return np.maximum(nll, 2.0**-100) + np.abs(logits) * greyness, oracle.sigmoid(logits) + t
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -1,0 +1,171 @@
+"""Convolutions with the ReLU that follows them, as a CPU trains them fast.
+
+PyTorch's own formulation runs on a GPU, in evaluation, and under torch.func and torch.compile. In
+training on a CPU three things cost it more than the arithmetic does:
+
+- a ReLU of its own reads and writes the largest tensors of the model once more;
+- oneDNN's gradient of a transposed convolution's bias takes several times that of its weight;
+- one or three channels leave most of a vector empty. A 4x4 convolution of stride 2 is a 2x2 one of
+  stride 1 over blocks of 2x2 pixels, which have four times the channels.
+
+Parameters and results are those of `nn.Conv2d` and `nn.ConvTranspose2d`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+_THIN = 8  # fewer channels than this leave a vector half empty
+
+
+class Conv2d(nn.Conv2d):
+    """A convolution, followed by a ReLU if `relu`."""
+
+    def __init__(self, *sizes: int, relu: bool = False) -> None:
+        super().__init__(*sizes)  # type: ignore[arg-type]  # c_in, c_out, kernel, stride, padding
+        self.relu = relu
+        geometry = self.kernel_size, self.stride, self.padding
+        self.over_blocks = self.in_channels < _THIN and geometry == ((4, 4), (2, 2), (1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not _trains_on_cpu(self, x):
+            y = super().forward(x)
+            return y.relu() if self.relu else y
+        if self.over_blocks and x.shape[2] % 2 == x.shape[3] % 2 == 0:
+            x, weight = blocks(x), _of_blocks(self.weight)
+            return _Conv.apply(x, weight, self.bias, [1, 1], [0, 0], self.relu)
+        padding = list(self.padding)
+        return _Conv.apply(x, self.weight, self.bias, list(self.stride), padding, self.relu)
+
+
+class ConvTranspose2d(nn.ConvTranspose2d):
+    """A transposed convolution, followed by a ReLU if `relu`."""
+
+    def __init__(self, *sizes: int, relu: bool = False) -> None:
+        super().__init__(*sizes)  # type: ignore[arg-type]  # c_in, c_out, kernel, stride, padding
+        self.relu = relu
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if output_size is not None or not _trains_on_cpu(self, x):
+            y = super().forward(x, output_size)
+            return y.relu() if self.relu else y
+        padding = list(self.padding)
+        return _ConvTranspose.apply(
+            x, self.weight, self.bias, list(self.stride), padding, self.relu
+        )
+
+
+def _trains_on_cpu(module: nn.Module, x: Tensor) -> bool:
+    return (
+        module.training
+        and x.device.type == "cpu"
+        and x.dtype in (torch.float32, torch.bfloat16)
+        and x.numel() > 0
+        and torch.backends.mkldnn.is_available()
+        and not torch.compiler.is_compiling()
+        and not torch._C._are_functorch_transforms_active()
+    )
+
+
+def blocks(x: Tensor) -> Tensor:
+    """(B, C, H, W), padded by 1, as blocks of 2x2 pixels: (B, 4 C, H/2 + 1, W/2 + 1)."""
+    b, c, height, width = x.shape
+    rows, columns = height // 2 + 1, width // 2 + 1
+    padded = F.pad(x, (1, 1, 1, 1)).reshape(b, c, rows, 2, columns, 2)
+    return padded.permute(0, 1, 3, 5, 2, 4).reshape(b, 4 * c, rows, columns)
+
+
+def _of_blocks(weight: Tensor) -> Tensor:
+    """The weight (O, C, 4, 4) as it meets blocks: (O, 4 C, 2, 2)."""
+    o, c = weight.shape[:2]
+    return weight.reshape(o, c, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4).reshape(o, 4 * c, 2, 2)
+
+
+def _working(*tensors: Tensor) -> list[Tensor]:
+    """The tensors in the dtype and the layout of the computation."""
+    dtype = tensors[0].dtype
+    if torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu")
+    layouts = {4: torch.channels_last}
+    return [
+        t.to(dtype).contiguous(memory_format=layouts.get(t.ndim, torch.contiguous_format))
+        for t in tensors
+    ]
+
+
+def _before_relu(gradient: Tensor, y: Tensor, relu: bool) -> Tensor:
+    gradient = gradient.contiguous(memory_format=torch.channels_last)
+    return torch.ops.aten.threshold_backward(gradient, y, 0) if relu else gradient
+
+
+class _Conv(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        stride: list[int],
+        padding: list[int],
+        relu: bool,
+    ) -> Tensor:
+        ctx.dtypes, ctx.geometry, ctx.relu = (x.dtype, weight.dtype), (stride, padding), relu
+        x, w, b = _working(x, weight, bias)
+        after = "relu" if relu else "none"
+        y = torch.ops.mkldnn._convolution_pointwise(
+            x, w, b, padding, stride, [1, 1], 1, after, [], ""
+        )
+        ctx.save_for_backward(x, w, y)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, w, y = ctx.saved_tensors
+        dy, needs_dx = _before_relu(dy, y, ctx.relu), ctx.needs_input_grad[0]
+        wanted = [needs_dx, True, True]
+        dx, dw, db = torch.ops.aten.convolution_backward(
+            dy, x, w, [len(w)], *ctx.geometry, [1, 1], False, [0, 0], 1, wanted
+        )
+        for_x, for_weight = ctx.dtypes
+        dx = dx.to(for_x) if needs_dx else None
+        return dx, dw.to(for_weight), db.to(for_weight), None, None, None
+
+
+class _ConvTranspose(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        stride: list[int],
+        padding: list[int],
+        relu: bool,
+    ) -> Tensor:
+        ctx.dtypes, ctx.geometry, ctx.relu = (x.dtype, weight.dtype), (stride, padding), relu
+        x, w, b = _working(x, weight, bias)
+        after = "relu" if relu else "none"
+        y = torch.ops.mkldnn._convolution_transpose_pointwise(
+            x, w, b, padding, [0, 0], stride, [1, 1], 1, after, [], ""
+        )
+        ctx.save_for_backward(x, w, y)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, w, y = ctx.saved_tensors
+        dy, needs_dx = _before_relu(dy, y, ctx.relu), ctx.needs_input_grad[0]
+        wanted = [needs_dx, True, False]
+        dx, dw, _ = torch.ops.aten.convolution_backward(
+            dy, x, w, None, *ctx.geometry, [1, 1], True, [0, 0], 1, wanted
+        )
+        for_x, for_weight = ctx.dtypes
+        dx = dx.to(for_x) if needs_dx else None
+        return dx, dw.to(for_weight), dy.sum((0, 2, 3)).to(for_weight), None, None, None
