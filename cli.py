@@ -331,7 +331,9 @@ def reproduce(
 
 @app.command()
 def bench(
-    suite: Annotated[list[str] | None, Option(help="ops or step; both by default.")] = None,
+    suite: Annotated[
+        list[str] | None, Option(help="ops, step, populations or growth; all by default.")
+    ] = None,
     seconds: Annotated[float, Option(help="Time to measure for; compiling comes on top.")] = 120.0,
     device: options.Device = None,
     out: Out = None,

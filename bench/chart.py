@@ -25,7 +25,13 @@ from betavae_core.figures.page import (
 _BAR, _GAP = 0.15, 0.1  # inches: a bar's row, between groups
 _AXIS = 0.45  # inches below the bars
 _TICKS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
-_COLORS = {"eager": "#4477aa", "tuned": "#66a3b0", "compile": "#c8a951", "end to end": "#b56576"}
+_COLORS = {
+    "eager": "#4477aa",
+    "tuned": "#66a3b0",
+    "compile": "#c8a951",
+    "end to end": "#b56576",
+    "one at a time": "#7a7a9c",
+}
 _STEP = {
     "vs_eager": "eager",
     "vs_eager_tuned": "tuned",
@@ -82,6 +88,12 @@ def _groups(result: dict[str, Any]) -> dict[tuple[str, str], list[Bar]]:
         heading = row["arch"], f"batch {row['batch_size']}, {row['precision']}"
         spreads = {name: row["ratios"][key] for key, name in _STEP.items()}
         groups[heading] = [Bar(n, _COLORS[n], **s) for n, s in spreads.items() if s]
+    for row in result["populations"]:
+        bar = Bar("one at a time", _COLORS["one at a time"], **row["vs_one_at_a_time"])
+        groups[f"{row['models']} × {row['arch']}", "side by side"] = [bar]
+    for row in result["growth"]:
+        bars = groups.setdefault((row["axis"].replace("_", " "), "burgess-conv"), [])
+        bars.append(Bar(f"{row['value']}, eager", _COLORS["eager"], **row["vs_eager"]))
     for row in result["ops"]:
         if row["pass"] == "both":
             continue

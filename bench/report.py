@@ -1,7 +1,7 @@
 """`bench`: run the suites, and show what came out as a table and a figure.
 
 run(suites, device=, seconds=, progress=) -> a JSON-able dict
-table(result) -> a rich table        figure(result) -> a matplotlib figure (bench/chart.py)
+table(result) -> rich tables        figure(result) -> a matplotlib figure (bench/chart.py)
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 from rich import box
+from rich.console import Group
 from rich.table import Table
 
-from betavae_core.bench import ops, step
+from betavae_core.bench import growth, ops, populations, step
 from betavae_core.bench.chart import figure
 from betavae_core.bench.machine import commit, machine, versions
 from betavae_core.errors import UsageError
@@ -23,8 +24,13 @@ from betavae_core.hardware import choose_device
 
 __all__ = ["SUITES", "figure", "run", "table"]
 
-SUITES: dict[str, Callable[..., list[dict[str, Any]]]] = {"ops": ops.run, "step": step.run}
-_SHARES = {"ops": 1, "step": 2}  # of the time: a round of steps is long
+SUITES: dict[str, Callable[..., list[dict[str, Any]]]] = {
+    "ops": ops.run,
+    "step": step.run,
+    "populations": populations.run,
+    "growth": growth.run,
+}
+_SHARES = {"ops": 1, "step": 2, "populations": 1, "growth": 2}  # of the time: steps are long
 
 
 def run(
@@ -38,14 +44,14 @@ def run(
     """Measure, on one device, and say on what.
 
     Args:
-        suites: of `ops` and `step`, those to run.
+        suites: of `ops`, `step`, `populations` and `growth`, those to run.
         device: `auto`, `cpu` or `cuda`.
         seconds: of measuring, in all; building and compiling come on top.
         progress: called with a line of text before each thing is measured.
         settings: arguments of the suites by their names, such as `{"ops": {"sizes": …}}`.
 
     Returns:
-        `machine`, `versions`, `commit`, `date`, the rows of `ops` and of `step` (see there),
+        `machine`, `versions`, `commit`, `date`, the rows of each suite (see there),
         `ratios` of the training step (architecture -> name -> times faster), and
         `compile_unavailable`: why torch.compile cannot run here, else null.
 
@@ -68,8 +74,7 @@ def run(
         "commit": commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "compile_unavailable": obstacle,
-        "ops": [],
-        "step": [],
+        **{name: [] for name in SUITES},
     }
     for name in suites:
         share = seconds * _SHARES[name] / sum(_SHARES[suite] for suite in suites)
@@ -89,20 +94,22 @@ def compile_obstacle(device: str) -> str | None:
     return None
 
 
-def table(result: dict[str, Any]) -> Table:
+def table(result: dict[str, Any]) -> Group:
     """The figures as they are read: ours, and how many times faster it is than each other."""
+    parts = [_speeds(result)] if result["step"] or result["ops"] else []
+    if result["populations"]:
+        parts.append(_populations(result["populations"]))
+    if result["growth"]:
+        parts.append(_growth(result["growth"]))
+    return Group(*parts)
+
+
+def _speeds(result: dict[str, Any]) -> Table:
     machine = result["machine"]
     threads = f", {machine['threads']} CPU threads" if machine["gpu"] is None else ""
-    table = Table(
-        title=(machine["gpu"] or machine["cpu"]) + threads,
-        caption="How many times faster ours is: medians of rounds taken in turns.",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 0),  # 80 columns hold it
-    )
-    table.add_column("", no_wrap=True)
-    for name in ("\nours", "\neager", "\ntuned", "\ncompile", "end\nto end", "of a\ncopy"):
-        table.add_column(name, justify="right", no_wrap=True)
+    columns = ("\nours", "\neager", "\ntuned", "\ncompile", "end\nto end", "of a\ncopy")
+    table = _table((machine["gpu"] or machine["cpu"]) + threads, columns)
+    table.caption = "How many times faster ours is: medians of rounds taken in turns."
     for row in result["step"]:
         times = [_times(row["ratios"][name]) for name in step.RATIOS]
         speed = f"{row['images_per_s']['ours']['median']:,.0f} img/s"
@@ -112,6 +119,32 @@ def table(result: dict[str, Any]) -> Table:
         call = _seconds(row["seconds"]["ours"]["median"])
         share = f"{row['share_of_copy']['median']:.0%}"
         table.add_row(f"{row['op']} {_by(row['shape'])} {row['pass']}", call, *times, share)
+    return table
+
+
+def _populations(rows: list[dict[str, Any]]) -> Table:
+    columns = ("models", "models × steps/s", "times one at a time")
+    table = _table("Side by side", columns)
+    for row in rows:
+        rate = f"{row['model_steps_per_s']['side_by_side']['median']:,.0f}"
+        table.add_row(row["arch"], str(row["models"]), rate, _times(row["vs_one_at_a_time"]))
+    return table
+
+
+def _growth(rows: list[dict[str, Any]]) -> Table:
+    table = _table("burgess-conv as the work grows", ("ours", "times eager"))
+    for row in rows:
+        rate = f"{row['images_per_s']['ours']['median']:,.0f} img/s"
+        table.add_row(f"{row['axis']} {row['value']}", rate, _times(row["vs_eager"]))
+    return table
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    """An empty table; 80 columns hold it."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0))
+    table.add_column("", no_wrap=True)
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
     return table
 
 

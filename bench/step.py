@@ -29,7 +29,7 @@ from betavae_core import architectures
 from betavae_core.architectures import Shape
 from betavae_core.bench.agreement import agree, standard_normal
 from betavae_core.bench.baselines import VAE, Loop, TunedLoop
-from betavae_core.bench.timing import Timed, interleave
+from betavae_core.bench.timing import Rounds, Timed, interleave
 from betavae_core.config import Config
 from betavae_core.data.dataset import Dataset
 from betavae_core.hardware import choose_precision
@@ -76,7 +76,7 @@ def run(
     for arch, shape in cases:
         progress(f"{arch} at {shape[1]} x {shape[2]}")
         dataset = rectangles(shape, images)
-        with training(arch, dataset, batch_size, device) as trainer:
+        with training(arch, dataset, device, batch_size=batch_size) as trainer:
             rows.append(measure(trainer, seconds / len(cases), compiled))
     return rows
 
@@ -98,22 +98,31 @@ def measure(trainer: Trainer, seconds: float, compiled: bool) -> dict[str, Any]:
     loops = baselines(trainer, compiled)
     for name, loop in loops.items():
         agreement(trainer, name, loop)
-    subjects = {"ours": Timed(lambda: advance(trainer, _STEPS), _STEPS)}
-    subjects |= {name: Timed(loop.step) for name, loop in loops.items()}
-    subjects["eager_end_to_end"] = Timed(loops["eager"].end_to_end)
-    rounds = interleave(subjects, seconds=seconds, device=config.device, turn=_TURN, cycles=_CYCLES)
+    others = {name: loop.step for name, loop in loops.items()}
+    others["eager_end_to_end"] = loops["eager"].end_to_end
+    rounds = timed(trainer, others, seconds)
     return {
         "arch": config.arch,
         "image_shape": list(trainer.model.image_shape),
         "batch_size": config.batch_size,
         "precision": config.precision,
         "rounds": len(rounds.seconds["ours"]),
-        "images_per_s": {name: rounds.rate(name, config.batch_size)._asdict() for name in subjects},
+        "images_per_s": {
+            name: rounds.rate(name, config.batch_size)._asdict() for name in rounds.seconds
+        },
         "ratios": {
-            ratio: rounds.ratio(name, "ours")._asdict() if name in subjects else None
+            ratio: rounds.ratio(name, "ours")._asdict() if name in others else None
             for ratio, name in RATIOS.items()
         },
     }
+
+
+def timed(trainer: Trainer, others: dict[str, Callable[[], object]], seconds: float) -> Rounds:
+    """The times of `ours` and of the steps of the others, in turns."""
+    subjects = {"ours": Timed(lambda: advance(trainer, _STEPS), _STEPS)}
+    subjects |= {name: Timed(step) for name, step in others.items()}
+    device = trainer.config.device
+    return interleave(subjects, seconds=seconds, device=device, turn=_TURN, cycles=_CYCLES)
 
 
 def advance(trainer: Trainer, steps: int) -> None:
@@ -187,9 +196,9 @@ def _ours(
 
 
 @contextmanager
-def training(arch: str, dataset: Dataset, batch_size: int, device: str) -> Iterator[Trainer]:
+def training(arch: str, dataset: Dataset, device: str, **sizes: int) -> Iterator[Trainer]:
     """A trainer of `arch` at step 0, as `train` makes it, in a folder that is removed."""
-    settings = Config(data=dataset.name, arch=arch, batch_size=batch_size, steps=10**9)
+    settings = Config(data=dataset.name, arch=arch, steps=10**9, **sizes)  # type: ignore[arg-type]
     precision = choose_precision("auto", device)
     config = settings.resolve(dataset.image_shape, len(dataset), device, precision)
     model = make_model(config, dataset.image_shape, dataset.levels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from betavae_core.bench import machine, op_cases, ops, report, step, timing
+from betavae_core.bench import machine, op_cases, ops, populations, report, step, timing
 from betavae_core.bench.agreement import WrongResultError, agree, standard_normal
 from betavae_core.bench.baselines import VAE
 from betavae_core.bench.op_cases import CASES, Tensors
@@ -27,6 +28,8 @@ SIZES = [("reparam_kl", 32, 8), ("bernoulli_nll", 8, 16), ("gaussian_nll", 8, 16
 TINY: dict[str, dict[str, Any]] = {
     "ops": {"sizes": SIZES},
     "step": {"cases": [("mlp", (1, 8, 8))], "images": 64, "batch_size": 16},
+    "populations": {"architectures": ["mlp"]},
+    "growth": {"axes": {"side": (16, 32), "latent_dim": (3,)}, "images": 64},
 }
 
 
@@ -165,7 +168,7 @@ def test_a_loop_that_trains_something_else_raises_before_anything_is_timed(
 
 @pytest.fixture(scope="module")
 def result() -> dict[str, Any]:
-    """A tiny run of both suites, in which compiling leaves a function as it is."""
+    """A tiny run of all suites, in which compiling leaves a function as it is."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "compile", lambda function, **settings: function)
         return report.run(device="cpu", seconds=0.01, settings=TINY)
@@ -175,6 +178,7 @@ def test_a_result_is_json_and_says_what_it_was_measured_on(result: dict[str, Any
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     assert set(result) == {
         "machine", "versions", "commit", "date", "compile_unavailable", "ops", "step", "ratios",
+        "populations", "growth",
     }  # fmt: skip
     assert result["machine"]["threads"] == torch.get_num_threads()
     assert result["machine"]["gpu"] is None
@@ -210,13 +214,37 @@ def test_ratios_of_the_step_are_named_and_come_from_its_rows(result: dict[str, A
     }  # fmt: skip
 
 
+def test_the_work_grows_along_each_axis_and_ours_is_compared_at_each_size(
+    result: dict[str, Any],
+) -> None:
+    points = [(row["axis"], row["value"]) for row in result["growth"]]
+    assert points == [("side", 16), ("side", 32), ("latent_dim", 3)]
+    for row in result["growth"]:
+        assert row["images_per_s"]["ours"]["median"] > 0
+        assert 0 < row["vs_eager"]["p20"] <= row["vs_eager"]["median"]
+
+
+def test_models_side_by_side_are_as_many_as_cores(result: dict[str, Any]) -> None:
+    (row,) = result["populations"]
+    assert row["models"] == len(os.sched_getaffinity(0))
+    rates = row["model_steps_per_s"]
+    ratio = rates["side_by_side"]["median"] / rates["one_at_a_time"]["median"]
+    assert row["vs_one_at_a_time"]["median"] == pytest.approx(ratio, rel=0.5)
+
+
+def test_a_worker_that_ends_is_an_error_and_no_figure() -> None:
+    with pytest.raises(RuntimeError, match="ended"), populations.process("nosuch", {}):
+        pytest.fail("it did not start")
+
+
 def test_the_table_has_a_line_a_row_and_the_figure_a_bar_a_ratio(
     result: dict[str, Any], tmp_path: Path
 ) -> None:
-    assert report.table(result).row_count == len(result["ops"]) + len(result["step"])
+    lines = sum(table.row_count for table in report.table(result).renderables)
+    assert lines == sum(len(result[suite]) for suite in report.SUITES)
     figure = report.figure(result)
     bars = [text for axes in figure.axes for text in axes.texts if text.get_text().endswith("×")]
-    assert len(bars) == 4 + 2 * 2 * len(SIZES)
+    assert len(bars) == 4 + 2 * 2 * len(SIZES) + len(result["populations"]) + len(result["growth"])
     assert save(figure, tmp_path / "bench.png").stat().st_size > 10_000
 
 
@@ -246,7 +274,7 @@ def test_a_suite_left_out_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("suites", "settings", "says"),
     [
-        (["speed"], {}, "--suite must be one of ops, step, got 'speed'"),
+        (["speed"], {}, "--suite must be one of ops, step, populations, growth, got 'speed'"),
         (["ops"], {"seconds": 0}, "--seconds must be > 0, got 0"),
         (["ops"], {"seconds": float("nan")}, "--seconds must be > 0, got nan"),
     ],

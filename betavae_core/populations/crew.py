@@ -30,7 +30,7 @@ _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from betavae_core.populations.worker import main; main()"
 )
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _PAUSE = 0.1  # seconds between two looks at whether Ctrl-C was pressed
 _PATIENCE = 10.0  # seconds for a worker to end once it should
 
@@ -50,7 +50,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._complaints,
-            env=os.environ | _ONE_THREAD,
+            env=os.environ | ONE_THREAD,
             process_group=0,  # a Ctrl-C at the terminal comes here, and from here once
         )
         self._listener = Thread(target=self._listen, args=(inbox,), daemon=True)
