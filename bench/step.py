@@ -126,11 +126,11 @@ def timed(trainer: Trainer, others: dict[str, Callable[[], object]], seconds: fl
 
 
 def advance(trainer: Trainer, steps: int) -> None:
-    """`steps` steps of ours, the loss read as often as a run logs it."""
-    for _ in range(steps):
-        trainer.advance()
-        if trainer.step % trainer.config.log_every == 0:
-            trainer.rows.mean(0).tolist()
+    """`steps` steps of ours in a block, the loss read as often as a run logs it."""
+    every, before = trainer.config.log_every, trainer.step
+    trainer.advance(steps)
+    if trainer.step // every > before // every:
+        trainer.rows.mean(0).tolist()
 
 
 def baselines(trainer: Trainer, compiled: bool) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class Controller(nn.Module):
         super().__init__()
         self.register_buffer("beta", torch.tensor(beta))
 
-    def forward(self, recon_nll: Tensor, posterior: Posterior, step: int) -> Tensor:
+    def forward(self, recon_nll: Tensor, posterior: Posterior, step: int | Tensor) -> Tensor:
         if self.training:
             with torch.no_grad():
                 self.beta.copy_(self._control(recon_nll, posterior.kl))

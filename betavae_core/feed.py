@@ -2,7 +2,8 @@
 
 Position p of the run, p = step · B + row, is image order(epoch)[p mod N] of the training set, with
 epoch = p // N: batches run on across the end of an epoch. Indices and noise are drawn for a block
-of steps at a time, which on a CPU costs little more than drawing them for one.
+of steps at a time, which on a CPU costs little more than drawing them for one. A block lies in
+tensors that stay where they are: a captured step finds the next block in the place of the last.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from torch import Tensor
 from betavae_core.data.resident import Resident
 from betavae_core.ops import philox
 
-_BLOCK = 64
+BLOCK = 64
 
 
 class Feed:
@@ -37,37 +38,54 @@ class Feed:
         self.images, self.indices = images, indices
         self.seed, self.batch_size, self.latent_dim = seed, batch_size, latent_dim
         self.fused = fused
-        self._first = -_BLOCK  # the first step of the block at hand
+        self._first = -BLOCK  # the first step of the block at hand
+        device = indices.device
+        self._index = torch.zeros(BLOCK, batch_size, dtype=torch.int64, device=device)
+        self._keys = torch.zeros(BLOCK, 2, dtype=torch.int64, device=device)
+        self._eps = torch.zeros(BLOCK, 0 if fused else batch_size, latent_dim, device=device)
         self._epochs = range(0)
         self._order = torch.empty(0)
 
     def batch(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Images (B, C, H, W) uint8 of `step`, and its noise as an argument of the model."""
-        if not self._first <= step < self._first + _BLOCK:
-            self._draw(step - step % _BLOCK)
-        row = step - self._first
-        x = self.images.gather(self._index[row])
-        return x, {"key": self._keys[row]} if self.fused else {"eps": self._eps[row]}
+        self.prepare(step)
+        return self.at(torch.tensor(step, device=self.indices.device))
+
+    def prepare(self, step: int) -> None:
+        """Have the block that `step` is in at hand."""
+        if not self._first <= step < self._first + BLOCK:
+            self._draw(step - step % BLOCK)
+
+    def at(self, step: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """As `batch`, for a step of the block at hand that only the device knows, an int64 ()."""
+        row = step.reshape(1) % BLOCK
+        x = self.images.gather(self._index.index_select(0, row)[0])
+        if self.fused:
+            return x, {"key": self._keys.index_select(0, row)[0]}
+        return x, {"eps": self._eps.index_select(0, row)[0]}
 
     def _draw(self, first: int) -> None:
         """The indices and the noise of the block of steps that starts at `first`."""
         device = self.indices.device
-        self._index = self.indices[self._positions(first)]
-        steps = torch.arange(first, first + _BLOCK, device=device)
+        index = self.indices[self._positions(first)]
+        steps = torch.arange(first, first + BLOCK, device=device)
         seed = philox.make_key(self.seed, device=device)[0].expand_as(steps)
-        self._keys = torch.stack((seed, steps), dim=1)
-        if not self.fused:
-            samples = torch.arange(self.batch_size, device=device)
-            self._eps = philox.normal(self._keys, samples, self.latent_dim)
-        self._first = first  # last: an interrupt on the way leaves the old block, whole
+        keys = torch.stack((seed, steps), dim=1)
+        samples = torch.arange(0 if self.fused else self.batch_size, device=device)
+        eps = philox.normal(keys, samples, self.latent_dim)
+        self._first = -BLOCK  # an interrupt on the way leaves no block, rather than half of one
+        self._index.copy_(index)
+        self._keys.copy_(keys)
+        self._eps.copy_(eps)
+        self._first = first
 
     def _positions(self, first: int) -> Tensor:
         """(block, B) positions in the training set."""
         n, start = len(self.indices), first * self.batch_size
-        stop = start + _BLOCK * self.batch_size
+        stop = start + BLOCK * self.batch_size
         wanted = range(start // n, (stop - 1) // n + 1)
         if not (wanted.start in self._epochs and wanted[-1] in self._epochs):
             epochs = torch.arange(wanted.start, wanted.stop, device=self.indices.device)
             self._epochs, self._order = wanted, philox.epoch_order(self.seed, epochs, n)
         p = torch.arange(start, stop, device=self.indices.device)
-        return self._order[p // n - self._epochs.start, p % n].reshape(_BLOCK, -1)
+        return self._order[p // n - self._epochs.start, p % n].reshape(BLOCK, -1)

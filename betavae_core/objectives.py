@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Protocol, Self
 
-import torch
 from torch import Tensor
 
 from betavae_core.config import Config
@@ -18,8 +17,12 @@ from betavae_core.posterior import Posterior
 
 
 class Objective(Protocol):
-    def __call__(self, recon_nll: Tensor, posterior: Posterior, step: int) -> Tensor:
-        """The scalar to minimise, from the batch means of step `step` (counted from 0)."""
+    def __call__(self, recon_nll: Tensor, posterior: Posterior, step: Any) -> Tensor:
+        """The scalar to minimise, from the batch means of step `step` (counted from 0).
+
+        `step` is an int, or in training an int64 tensor () on the model's device, so that a GPU
+        need not ask.
+        """
         ...
 
 
@@ -38,7 +41,7 @@ class Beta(FromConfig):
 
     beta: float
 
-    def __call__(self, recon_nll: Tensor, posterior: Posterior, step: int) -> Tensor:
+    def __call__(self, recon_nll: Tensor, posterior: Posterior, step: Any) -> Tensor:
         return recon_nll + self.beta * posterior.kl
 
 
@@ -58,12 +61,15 @@ class Capacity(FromConfig):
         if self.capacity_steps < 1:
             raise ValueError(f"capacity_steps must be >= 1, got {self.capacity_steps}")
 
-    def capacity(self, step: int) -> float:
-        """C in nats at `step`."""
+    def capacity(self, step: Any) -> Any:
+        """C in nats at `step`: a float of an int, a tensor of a tensor."""
+        if isinstance(step, Tensor):
+            return self.capacity_max * (step.double() / self.capacity_steps).clamp(max=1.0)
         return self.capacity_max * min(step / self.capacity_steps, 1.0)
 
-    def __call__(self, recon_nll: Tensor, posterior: Posterior, step: int) -> Tensor:
-        return recon_nll + self.gamma * torch.abs(posterior.kl - self.capacity(step))
+    def __call__(self, recon_nll: Tensor, posterior: Posterior, step: Any) -> Tensor:
+        excess = (posterior.kl - self.capacity(step)).to(posterior.kl.dtype)
+        return recon_nll + self.gamma * excess.abs()
 
 
 OBJECTIVES: dict[str, Any] = {

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from betavae_core.capture import Steps
 from betavae_core.config import Config
 from betavae_core.controllers import Controller
 from betavae_core.data.dataset import Dataset
@@ -25,7 +26,7 @@ from betavae_core.data.resident import Resident
 from betavae_core.data.split import split
 from betavae_core.errors import Interrupted, TrainingError, UsageError
 from betavae_core.evaluation import report
-from betavae_core.feed import Feed
+from betavae_core.feed import BLOCK, Feed
 from betavae_core.hardware import environment
 from betavae_core.model import BetaVAE, evaluating
 from betavae_core.objectives import Objective
@@ -40,9 +41,10 @@ _WARM_UP = 10  # steps that `images_per_s` leaves out
 
 def make_optimizer(config: Config, model: torch.nn.Module) -> torch.optim.Optimizer:
     """The optimizer that the settings name, in its fused form where PyTorch has one."""
+    on_gpu = config.device == "cuda"
     if config.optimizer == "adam":
-        return torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
-    return torch.optim.Adagrad(model.parameters(), lr=config.lr, fused=config.device == "cpu")
+        return torch.optim.Adam(model.parameters(), lr=config.lr, fused=True, capturable=on_gpu)
+    return torch.optim.Adagrad(model.parameters(), lr=config.lr, fused=not on_gpu)
 
 
 @contextmanager
@@ -72,6 +74,7 @@ class Clock:
 
     def __init__(self, step: int) -> None:
         self._first, self._start = step, time.perf_counter()
+        self._begin = step
         self._warm: float | None = None
 
     def seconds(self) -> float:
@@ -80,15 +83,14 @@ class Clock:
 
     def tick(self, step: int) -> None:
         """Called after each step."""
-        if step == self._first + _WARM_UP:
-            self._warm = self.seconds()
+        if self._warm is None and step >= self._first + _WARM_UP:
+            self._begin, self._warm = step, self.seconds()
 
     def images_per_s(self, step: int, batch_size: int) -> float | None:
         """Over the steps after the first ten up to now; None when there were no more."""
-        steps = step - self._first - _WARM_UP
-        if self._warm is None or steps <= 0:
+        if self._warm is None or step <= self._begin:
             return None
-        return steps * batch_size / (self.seconds() - self._warm)
+        return (step - self._begin) * batch_size / (self.seconds() - self._warm)
 
 
 class Trainer:
@@ -115,6 +117,8 @@ class Trainer:
         self.feed = self._feed()
         self.clock = Clock(0)
         self.step = 0
+        self.counter = torch.zeros((), dtype=torch.int64, device=self.device)  # the same, there
+        self.take = Steps(self._take_step, captured=self._can_be_captured())
         moved = ["beta"] if isinstance(objective, Controller) else []
         self.scalars = ["loss", "recon_nll", "kl", *moved]
         columns = len(self.scalars) + config.latent_dim
@@ -145,21 +149,39 @@ class Trainer:
             return float(self.objective.beta)
         return self.config.beta
 
-    def advance(self) -> None:
-        """One optimizer step, and its row of the log."""
-        x, noise = self.feed.batch(self.step)
+    def _can_be_captured(self) -> bool:
+        """On a GPU, with Adam, and an objective that is known to read nothing on the host."""
+        known = self.config.objective != "custom" and self.config.optimizer == "adam"
+        return self.device.type == "cuda" and known
+
+    def advance(self, steps: int = 1) -> None:
+        """Optimizer steps, all in one block of the feed, and their rows of the log."""
+        self.feed.prepare(self.step)
+        self.take(steps)
+        self.step += steps
+
+    def _take_step(self) -> None:
+        """One step, from tensors to tensors: the host reads nothing, so a GPU can replay it."""
+        x, noise = self.feed.at(self.counter)
         with torch.autocast(self.device.type, torch.bfloat16, self.config.precision == "bf16"):
             terms = self.model(x, **noise)
         posterior = terms.posterior
-        loss = self.objective(terms.recon_nll, posterior, self.step)
+        loss = self.objective(terms.recon_nll, posterior, self.counter.clone())  # theirs to keep
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         beta = (self.objective.beta,) if isinstance(self.objective, Controller) else ()
         scalars = torch.stack((loss, terms.recon_nll, posterior.kl, *beta))
-        row = torch.cat((scalars, posterior.kl_per_latent)).detach()
-        self.rows[self.step % len(self.rows)] = row
-        self.step += 1
+        row = torch.cat((scalars, posterior.kl_per_latent)).detach().to(self.rows.dtype)
+        self.rows.index_copy_(0, self.counter.reshape(1) % len(self.rows), row[None])
+        self.counter += 1
+
+    def _stride(self, last: int) -> int:
+        """How many steps go by before the host has something to do."""
+        if not self.take.captured:
+            return 1
+        intervals = self.config.log_every, self.config.checkpoint_every, BLOCK
+        return min(last - self.step, *(n - self.step % n for n in intervals))
 
     def fit(self) -> None:
         """Train to the last step; what is due is logged and saved on the way.
@@ -170,7 +192,7 @@ class Trainer:
         exact = torch.backends.cudnn.flags(enabled=True, deterministic=True)
         with exact, interruptions() as stop:
             while self.step < last:
-                self.advance()
+                self.advance(self._stride(last))
                 self.clock.tick(self.step)
                 if self.step % self.config.log_every == 0:
                     self._log()
@@ -241,6 +263,7 @@ class Trainer:
         if found is not None:
             self.step, tensors, facts = found
             self._check_same(facts)
+            self.counter.fill_(self.step)
             self.rows.copy_(tensors.pop("rows"))
             restore_state(tensors, self.model, self.optimizer, self.memory)
         self.directory.cut_logs()

@@ -82,10 +82,10 @@ def dying(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Any], step: int) ->
     """Run `act` until a training is about to take step `step`, where it dies without a word."""
     advance = Trainer.advance
 
-    def step_or_die(trainer: Trainer) -> None:
+    def step_or_die(trainer: Trainer, steps: int = 1) -> None:
         if trainer.step == step:
             raise Died
-        advance(trainer)
+        advance(trainer, steps)
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "advance", step_or_die)
