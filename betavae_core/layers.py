@@ -49,11 +49,16 @@ class ConvTranspose2d(nn.ConvTranspose2d):
     def __init__(self, *sizes: int, relu: bool = False) -> None:
         super().__init__(*sizes)  # type: ignore[arg-type]  # c_in, c_out, kernel, stride, padding
         self.relu = relu
+        geometry = self.kernel_size, self.stride, self.padding
+        thin = self.out_channels < _THIN and not relu
+        self.over_blocks = thin and geometry == ((4, 4), (2, 2), (1, 1))
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         if output_size is not None or not _trains_on_cpu(self, x):
             y = super().forward(x, output_size)
             return y.relu() if self.relu else y
+        if self.over_blocks:
+            return _ThinConvTranspose.apply(x, self.weight, self.bias)
         padding = list(self.padding)
         return _ConvTranspose.apply(
             x, self.weight, self.bias, list(self.stride), padding, self.relu
@@ -84,6 +89,30 @@ def _of_blocks(weight: Tensor) -> Tensor:
     """The weight (O, C, 4, 4) as it meets blocks: (O, 4 C, 2, 2)."""
     o, c = weight.shape[:2]
     return weight.reshape(o, c, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4).reshape(o, 4 * c, 2, 2)
+
+
+def _from_blocks(weight: Tensor) -> Tensor:
+    """The inverse of `_of_blocks`."""
+    o, c = len(weight), weight.shape[1] // 4
+    return weight.reshape(o, c, 2, 2, 2, 2).permute(0, 1, 4, 2, 5, 3).reshape(o, c, 4, 4)
+
+
+def _to_blocks(weight: Tensor) -> Tensor:
+    """The weight (I, O, 4, 4) of a transposed convolution as one from pixels to blocks of 2x2.
+
+    (4 O, I, 3, 3) at padding 1: row a of a block in block row i gets row i + t - 1 of the input
+    by the weight's row a + 3 - 2 t, where there is one.
+    """
+    i, o = weight.shape[:2]
+    taps = F.pad(weight, (1, 1, 1, 1)).reshape(i, o, 3, 2, 3, 2).flip(2, 4)
+    return taps.permute(1, 3, 5, 0, 2, 4).reshape(4 * o, i, 3, 3)
+
+
+def _depth_to_space(y: Tensor) -> Tensor:
+    """Blocks (B, 4 C, H, W) as pixels (B, C, 2 H, 2 W)."""
+    b, c, height, width = y.shape
+    y = y.reshape(b, c // 4, 2, 2, height, width).permute(0, 4, 2, 5, 3, 1)
+    return y.reshape(b, 2 * height, 2 * width, c // 4).permute(0, 3, 1, 2)
 
 
 def _working(*tensors: Tensor) -> list[Tensor]:
@@ -169,3 +198,27 @@ class _ConvTranspose(torch.autograd.Function):
         for_x, for_weight = ctx.dtypes
         dx = dx.to(for_x) if needs_dx else None
         return dx, dw.to(for_weight), dy.sum((0, 2, 3)).to(for_weight), None, None, None
+
+
+class _ThinConvTranspose(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.dtypes = x.dtype, weight.dtype
+        x, w, b = _working(x, weight, bias)
+        ctx.save_for_backward(x, w)
+        w, b = _working(_to_blocks(w), b.repeat_interleave(4))
+        return _depth_to_space(F.conv2d(x, w, b, 1, 1))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, w = ctx.saved_tensors
+        dy_blocks, w_blocks = _working(blocks(dy), _of_blocks(w))
+        dx = F.conv2d(dy_blocks, w_blocks) if ctx.needs_input_grad[0] else None
+        _, dw, _ = torch.ops.aten.convolution_backward(
+            x, dy_blocks, w_blocks, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1,
+            [False, True, False],
+        )  # fmt: skip
+        for_x, for_weight = ctx.dtypes
+        dx = None if dx is None else dx.to(for_x)
+        return dx, _from_blocks(dw).to(for_weight), dy.sum((0, 2, 3)).to(for_weight)
