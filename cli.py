@@ -8,63 +8,31 @@ user's mistakes end in one line and exit code 2, failures in exit code 1.
 from __future__ import annotations
 
 import json
-import shlex
 import sys
-import warnings
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from typer import Argument, Option
-from typer.core import TyperGroup
 
 import betavae_core as bv
 from betavae_core import config as settings_file
 from betavae_core import options
-from betavae_core.errors import FailureError, Interrupted, UsageError
+from betavae_core.errors import UsageError
 from betavae_core.options import Count, Text
 from betavae_core.terminal import (
+    experiment_tables,
     facts,
     population_bar,
     progress_bar,
-    show,
+    report,
+    run_tables,
+    score_tables,
+    sweep_tables,
     table,
     work_bars,
 )
-
-ParserError: Any = typer.BadParameter.__mro__[1]  # typer has a click of its own, or PyPI's
-
-
-class Verbs(TyperGroup):
-    """The errors that the library names, as one line and an exit code."""
-
-    def invoke(self, ctx: Any) -> Any:
-        warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
-        try:
-            return super().invoke(ctx)
-        except UsageError as error:
-            self._fail(str(error), 2)
-        except Interrupted as stop:
-            command = shlex.join([*_program(), stop.verb, "--out", str(stop.path), "--resume"])
-            self._fail(f"stopped at step {stop.step}, all saved; go on with: {command}", 130)
-        except ParserError as error:
-            if type(error).__name__ == "NoArgsIsHelpError":  # a group without a verb
-                raise
-            self._fail(f"{error.format_message()}; see {ctx.info_name} --help", 2)
-        except FailureError as error:
-            self._fail(str(error), 1)
-
-    def _fail(self, message: str, code: int) -> None:
-        print(" ".join(message.split("\n")), file=sys.stderr)
-        raise typer.Exit(code)
-
-
-def _program() -> list[str]:
-    """How this program is called, so that a line it prints can be pasted."""
-    script = sys.argv[0]
-    return [sys.executable, script] if script.endswith(".py") else [Path(script).name]
-
+from betavae_core.verbs import Verbs
 
 app = typer.Typer(
     cls=Verbs, no_args_is_help=True, add_completion=False, help="Train and measure β-VAEs."
@@ -180,10 +148,7 @@ def sweep(
         result = run(
             settings, out, **axes, seeds=seeds, resume=resume, workers=workers, progress=progress
         )
-    columns = ("setting", "seed", "recon_nll", "kl", "active_latents", "udr", "mig", "sap")
-    rows = [{k: row[k] for k in columns if k in row} for row in result["runs"]]
-    parts = [table("Models", rows), result["recommended"]["reason"], result["figure"]]
-    report(result, as_json, lambda: parts)
+    report(result, as_json, lambda: sweep_tables(result))
 
 
 @app.command()
@@ -323,10 +288,7 @@ def reproduce(
             seed=seed,
             progress=progress,
         )
-    columns = ("name", "published", "ours")
-    rows = [{column: row[column] for column in columns} for row in result["rows"]]
-    parts = [table(result["shows"], rows), *result["notes"], *result["figures"]]
-    report(result, as_json, lambda: parts)
+    report(result, as_json, lambda: experiment_tables(result))
 
 
 @app.command()
@@ -354,36 +316,6 @@ def bench(
     (folder / "bench.json").write_text(json.dumps(result, indent=2))
     where = f"picture and JSON in {folder}"
     report(result, as_json, lambda: [measure.table(result), where])
-
-
-def report(result: Mapping[str, Any], as_json: bool, human: Any) -> None:
-    """Print the result: as one JSON object, or the parts that `human()` gives."""
-    if as_json:
-        print(json.dumps(result))
-        return
-    show(human())
-
-
-def score_tables(result: Mapping[str, Any]) -> list[Any]:
-    """What `evaluate` found, for a person."""
-    splits = [{"split": name} | result[name] for name in ("train", "test") if name in result]
-    parts: list[Any] = [table("Nats an image", splits)] if splits else []
-    if "latents" in result:
-        parts.append(facts("Without labels (KL and correlations in nats)", result["latents"]))
-    columns = ("score", "interval", "ceiling", "floor", "protocol")
-    scores = result.get("metrics", {})
-    rows = [{"metric": k} | {c: row[c] for c in columns} for k, row in scores.items()]
-    return [*parts, *([table("Metrics", rows)] if rows else []), *result.get("figures", [])]
-
-
-def run_tables(run: bv.Run) -> list[Any]:
-    """The end of a training run, for a person."""
-    summary = run.summary or {}
-    rows = [{"split": name} | summary[name] for name in ("train", "test")]
-    shown = {k: v for k, v in summary.items() if isinstance(v, str | int | float)}
-    shown.pop("model_sha256")
-    pictures = f"pictures in {run.path / 'figures'}"
-    return [facts("Run", shown), table("Nats an image", rows), pictures]
 
 
 if __name__ == "__main__":

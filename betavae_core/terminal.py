@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,12 +16,7 @@ from betavae_core.data.progress import stderr_lines
 
 if TYPE_CHECKING:
     from betavae_core.populations import State
-
-
-def show(parts: Iterable[Any]) -> None:
-    """Print tables and lines of text on stdout."""
-    for part in parts:
-        Console().print(part)
+    from betavae_core.runs import Run
 
 
 def facts(title: str, values: Mapping[str, Any]) -> Table:
@@ -52,6 +48,51 @@ def _cell(value: Any) -> str:
         sizes = all(isinstance(v, int) for v in value)
         return "x".join(map(str, value)) if sizes else "  ".join(map(_cell, value))
     return "" if value is None else str(value)
+
+
+def report(result: Mapping[str, Any], as_json: bool, human: Callable[[], Iterable[Any]]) -> None:
+    """Print the result: as one JSON object, or the parts that `human()` gives."""
+    if as_json:
+        print(json.dumps(result))
+        return
+    for part in human():
+        Console().print(part)
+
+
+def score_tables(result: Mapping[str, Any]) -> list[Any]:
+    """What `evaluate` found, for a person."""
+    splits = [{"split": name} | result[name] for name in ("train", "test") if name in result]
+    parts: list[Any] = [table("Nats an image", splits)] if splits else []
+    if "latents" in result:
+        parts.append(facts("Without labels (KL and correlations in nats)", result["latents"]))
+    columns = ("score", "interval", "ceiling", "floor", "protocol")
+    scores = result.get("metrics", {})
+    rows = [{"metric": k} | {c: row[c] for c in columns} for k, row in scores.items()]
+    return [*parts, *([table("Metrics", rows)] if rows else []), *result.get("figures", [])]
+
+
+def run_tables(run: Run) -> list[Any]:
+    """The end of a training run, for a person."""
+    summary = run.summary or {}
+    rows = [{"split": name} | summary[name] for name in ("train", "test")]
+    shown = {k: v for k, v in summary.items() if isinstance(v, str | int | float)}
+    shown.pop("model_sha256")
+    pictures = f"pictures in {run.path / 'figures'}"
+    return [facts("Run", shown), table("Nats an image", rows), pictures]
+
+
+def sweep_tables(result: Mapping[str, Any]) -> list[Any]:
+    """The end of a sweep, for a person."""
+    columns = ("setting", "seed", "recon_nll", "kl", "active_latents", "udr", "mig", "sap")
+    rows = [{k: row[k] for k in columns if k in row} for row in result["runs"]]
+    return [table("Models", rows), result["recommended"]["reason"], result["figure"]]
+
+
+def experiment_tables(result: Mapping[str, Any]) -> list[Any]:
+    """What an experiment gave, beside what was published, for a person."""
+    columns = ("name", "published", "ours")
+    rows = [{column: row[column] for column in columns} for row in result["rows"]]
+    return [table(result["shows"], rows), *result["notes"], *result["figures"]]
 
 
 @contextmanager

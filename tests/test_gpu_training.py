@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from betavae_core import Config, train
+from betavae_core.capture import MANY, Steps
+from betavae_core.trainer import Trainer
 
 pytestmark = [
     pytest.mark.gpu,
@@ -45,6 +47,29 @@ def test_a_run_that_was_resumed_is_bit_identical_to_an_unbroken_one(
     for name in ("metrics.jsonl", "model.safetensors"):
         assert (unbroken.path / name).read_bytes() == (resumed.path / name).read_bytes(), name
     assert unbroken.metrics[-1]["loss"] < unbroken.metrics[0]["loss"]
+
+
+@pytest.mark.parametrize(("arch", "side"), [("mlp", 28), ("burgess-conv", 64)])
+@pytest.mark.parametrize("objective", ["beta", "capacity", "controlvae"])
+def test_replayed_graphs_train_as_single_launches_do_bit_for_bit(
+    arch: str, side: int, objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = squares(side)
+    config = Config(
+        arch=arch, objective=objective, steps=150, capacity_steps=100, target_kl=5.0,
+        batch_size=32, device="cuda", log_every=50, seed=5,
+    )  # fmt: skip
+    sizes: list[int] = []
+    capture = Steps._capture
+    monkeypatch.setattr(
+        Steps, "_capture", lambda self, size: sizes.append(size) or capture(self, size)
+    )
+    replayed = train(config, images=images, out=tmp_path / "replayed")
+    assert sorted(sizes) == [1, MANY]
+    monkeypatch.setattr(Trainer, "_can_be_captured", lambda self: False)
+    launched = train(config, images=images, out=tmp_path / "launched")
+    for name in ("metrics.jsonl", "model.safetensors"):
+        assert (replayed.path / name).read_bytes() == (launched.path / name).read_bytes(), name
 
 
 def test_training_on_the_gpu_follows_training_on_the_cpu(tmp_path: Path) -> None:
