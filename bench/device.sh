@@ -77,7 +77,7 @@ step tests "${TESTS_SECONDS:-180}" "$errors" \
     --junitxml="$out/tests.xml"
 step count 10 "$out/tests.json" "$python" -c "$count_tests" "$out/tests.xml"
 step check "${CHECK_SECONDS:-120}" "$out/check.json" "$python" cli.py check --device cuda --json
-step bench "${BENCH_SECONDS:-230}" "$out/bench.json" "$python" cli.py bench --device cuda --seconds 60 --json
+step bench "${BENCH_SECONDS:-230}" "$out/bench.json" "$python" cli.py bench --device cuda --suite ops --suite step --seconds 60 --json
 
 (
     IFS=,
