@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from betavae_core.ops.backend import uses_triton
-from betavae_core.ops.fused import FusedOp
+from betavae_core.ops.fused import FusedOp, apply
 
 Formula = Callable[..., Tensor]
 
@@ -88,9 +88,9 @@ class PixelLikelihood:
         logits, x = logits.flatten(1), x.flatten(1)
         if uses_triton(backend, logits):
             run, reverse = self.fused_forward, self.fused_backward
-            return _Likelihood.apply(logits, x, run, reverse, levels, *parameters)
+            return apply(_Likelihood, logits, x, run, reverse, levels, *parameters)
         t = targets(x, levels, logits)
-        return _Likelihood.apply(logits, t, self.forward, self.backward, *parameters)
+        return apply(_Likelihood, logits, t, self.forward, self.backward, *parameters)
 
 
 def _as(logits: Tensor, gradient: Tensor) -> Tensor:

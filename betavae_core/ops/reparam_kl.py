@@ -15,7 +15,7 @@ from torch import Tensor
 from betavae_core.errors import UsageError
 from betavae_core.ops import philox
 from betavae_core.ops.backend import uses_triton
-from betavae_core.ops.fused import FusedOp
+from betavae_core.ops.fused import FusedOp, apply
 
 # exp(18 / 2) = 8103 times the largest normal, 5.77, is still a float16; exp(-30 / 2) = 3e-7.
 LOGVAR_MIN, LOGVAR_MAX = -30.0, 18.0
@@ -65,7 +65,7 @@ def reparam_kl(
     dtype = torch.promote_types(mu.dtype, logvar.dtype)
     mu, logvar = mu.to(dtype), logvar.to(dtype)
     fused, noise = _noise(mu, key, eps, first_sample, stream, backend)
-    return ReparamKL(*_ReparamKL.apply(mu, logvar, noise, first_sample, stream, fused))
+    return ReparamKL(*apply(_ReparamKL, mu, logvar, noise, first_sample, stream, fused))
 
 
 def _noise(
