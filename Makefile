@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: train test test-slow check bench lint clean
+.PHONY: train test test-slow soak versions check bench lint clean
 
 train: $(VENV)/installed
 	$(BIN)/python cli.py train
@@ -14,6 +14,14 @@ test: $(VENV)/installed lint
 # What takes minutes or is statistical: long trainings, twenty kills, the wheel.
 test-slow: $(VENV)/installed
 	$(BIN)/pytest -m slow
+
+# Every promise of docs/promises.md, tried at its full size; ends in one table.
+soak: $(VENV)/installed
+	$(BIN)/pytest --soak -m promise
+
+# The lowest and the newest versions of torch, numpy and triton that can be had, and the wheel.
+versions: $(VENV)/installed
+	PYTHON=$(PYTHON) tests/versions.sh
 
 check: $(VENV)/installed
 	$(BIN)/python cli.py check

@@ -3,7 +3,7 @@
     config.toml                    every setting, resolved; a run exists when this file does
     metrics.jsonl, timings.jsonl   one object a line; only the second holds clock readings
     checkpoint/step-N.safetensors  weights, optimizer, the log rows not yet written
-    checkpoint/latest.json         which file, its SHA-256, the length of the logs; replaced last
+    checkpoint/latest.json         which file, its step and SHA-256; replaced last
     model.safetensors              the weights, at the end
     summary.json                   the result, at the end, with the SHA-256 of the weights
     figures/*.png
@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,9 +27,18 @@ from torch import Tensor
 
 from betavae_core.config import Config, read_toml
 from betavae_core.errors import DataError, UsageError
-from betavae_core.storage import PARTIAL, read_json, read_weights, serialise, write_atomic
+from betavae_core.storage import (
+    PARTIAL,
+    make_folder,
+    read_json,
+    read_weights,
+    serialise,
+    sync_folder,
+    write_atomic,
+)
 
 LOGS = ("metrics.jsonl", "timings.jsonl")
+_CHECKPOINT = re.compile(r"step-\d+\.safetensors")
 
 
 @dataclass
@@ -46,7 +56,7 @@ class RunDirectory:
         """
         directory = cls(path)
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            make_folder(path)
             directory._acquire()
             if any(entry.name != PARTIAL.format("config.toml") for entry in path.iterdir()):
                 raise UsageError(
@@ -110,56 +120,33 @@ class RunDirectory:
     ) -> None:
         """Write the state at `step` and make it the latest; the one before is removed."""
         folder = self.path / "checkpoint"
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
+        self._sync_logs()
         content = serialise(tensors, {**facts, "step": step})
         name = f"step-{step}.safetensors"
         write_atomic(folder / name, content)
-        latest = {
-            "file": name,
-            "step": step,
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "log_bytes": {log: self._durable_length(log) for log in LOGS},
-        }
+        latest = {"file": name, "step": step, "sha256": hashlib.sha256(content).hexdigest()}
         write_atomic(folder / "latest.json", json.dumps(latest, indent=2).encode())
         for old in folder.glob("step-*.safetensors"):
             if old.name != name:
                 old.unlink()
 
-    def _durable_length(self, log: str) -> int:
-        with open(self.path / log, "ab") as file:
-            os.fsync(file.fileno())
-            return file.tell()
-
-    def read_checkpoint(self) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
-        """The step, tensors and facts of the latest checkpoint, if there is one."""
-        latest = read_latest(self.path)
-        if latest is None:
-            return None
-        tensors, facts = read_weights(self.path / "checkpoint" / latest["file"], latest["sha256"])
-        if facts.get("step") != latest["step"]:
-            raise DataError(
-                f"{self.path / 'checkpoint' / 'latest.json'} is damaged: it says step "
-                f"{latest['step']} of a checkpoint of step {facts.get('step')}"
-            )
-        self._check_logs(latest["log_bytes"])
-        return latest["step"], tensors, facts
-
-    def _check_logs(self, lengths: Mapping[str, int]) -> None:
-        """Raise DataError for a log that is shorter than the checkpoint says it was."""
-        for log in LOGS:
-            file = self.path / log
-            if (file.stat().st_size if file.exists() else 0) < lengths[log]:
-                raise DataError(
-                    f"{file} is damaged: it has lost lines that were written before the latest "
-                    "checkpoint; restore it from a backup"
-                )
-
-    def cut_logs(self) -> None:
-        """Forget the lines of the logs that came after the latest checkpoint."""
-        latest = read_latest(self.path)
+    def _sync_logs(self) -> None:
+        """Make the lines of the logs durable: a checkpoint counts on them."""
         for log in LOGS:
             with open(self.path / log, "ab") as file:
-                file.truncate(latest["log_bytes"][log] if latest else 0)
+                os.fsync(file.fileno())
+        sync_folder(self.path)
+
+    def cut_logs(self, rows: int) -> None:
+        """Forget the lines of the logs after the first `rows`, which are those of a checkpoint.
+
+        Raises DataError, before anything is cut, for a log that has fewer.
+        """
+        lengths = {self.path / log: _length_of(self.path / log, rows) for log in LOGS}
+        for file, length in lengths.items():
+            with open(file, "ab") as log:
+                log.truncate(length)
 
     def finish(
         self, weights: Mapping[str, Tensor], facts: Mapping[str, Any], summary: dict[str, Any]
@@ -208,10 +195,50 @@ def read_summary(path: Path) -> dict[str, Any] | None:
     return read_json(path / "summary.json", {"steps": int, "model_sha256": str})
 
 
+def read_checkpoint(path: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
+    """The step, tensors and facts of the latest checkpoint of the run in `path`, if it has one.
+
+    A training may replace it meanwhile: then the next one is read.
+    """
+    latest = read_latest(path)
+    if latest is None:
+        return None
+    try:
+        tensors, facts = read_weights(path / "checkpoint" / latest["file"], latest["sha256"])
+    except DataError:
+        if read_latest(path) == latest:
+            raise
+        return read_checkpoint(path)
+    if facts.get("step") != latest["step"]:
+        raise DataError(
+            f"{path / 'checkpoint' / 'latest.json'} is damaged: it says step {latest['step']} of a "
+            f"checkpoint of step {facts.get('step')}"
+        )
+    return latest["step"], tensors, facts
+
+
 def read_latest(path: Path) -> dict[str, Any] | None:
     """What checkpoint/latest.json says, or None before the first checkpoint."""
     source = path / "checkpoint" / "latest.json"
-    latest = read_json(source, {"file": str, "step": int, "sha256": str, "log_bytes": dict})
-    if latest is not None and not all(type(latest["log_bytes"].get(log)) is int for log in LOGS):
-        raise DataError(f"{source} is damaged: log_bytes lacks the length of a log")
+    latest = read_json(source, {"file": str, "step": int, "sha256": str})
+    if latest is not None and not _CHECKPOINT.fullmatch(latest["file"]):
+        raise DataError(f"{source} is damaged: {latest['file']!r} is not the name of a checkpoint")
     return latest
+
+
+def kept(path: Path) -> str:
+    """What an error says of what is safe in the run in `path`."""
+    latest = read_latest(path)
+    return f"kept: the checkpoint of step {latest['step']}" if latest else "no checkpoint yet"
+
+
+def _length_of(log: Path, rows: int) -> int:
+    """The bytes of the first `rows` lines of a log. Raises DataError when it has fewer."""
+    content = log.read_bytes() if log.exists() else b""
+    lines = content.splitlines(keepends=True)[:rows]
+    if len(lines) < rows or not all(line.endswith(b"\n") for line in lines):
+        raise DataError(
+            f"{log} is damaged: it has lost lines that were written before the latest checkpoint; "
+            "restore it from a backup"
+        )
+    return sum(map(len, lines))

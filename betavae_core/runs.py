@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from betavae_core import architectures, data
 from betavae_core.config import CUSTOM, Config
 from betavae_core.data.dataset import Dataset
-from betavae_core.errors import UsageError
+from betavae_core.errors import DataError, UsageError
 from betavae_core.model import BetaVAE, build
-from betavae_core.run_directory import read_config, read_latest, read_summary
+from betavae_core.run_directory import read_checkpoint, read_config, read_summary
 from betavae_core.storage import read_weights
 
 
@@ -55,16 +55,22 @@ def load(
     Raises UsageError or DataError when there is no run, or its files are damaged.
     """
     path = Path(path)
-    config, summary, latest = read_config(path), read_summary(path), read_latest(path)
+    config, summary = read_config(path), read_summary(path)
     if summary is not None:
         weights, facts = read_weights(path / "model.safetensors", summary["model_sha256"])
-    elif latest is not None:
-        tensors, facts = read_weights(path / "checkpoint" / latest["file"], latest["sha256"])
+    elif (checkpoint := read_checkpoint(path)) is not None:
+        _, tensors, facts = checkpoint
         weights = weights_of(tensors)
     else:
         raise UsageError(f"the run in {path} has no checkpoint yet; resume it or wait")
-    model = make_model(config, facts["image_shape"], facts["levels"], encoder, decoder)
-    model.load_state_dict(weights)
+    try:
+        model = make_model(config, facts["image_shape"], facts["levels"], encoder, decoder)
+        model.load_state_dict(weights)
+    except (KeyError, TypeError, RuntimeError) as error:
+        cause = " ".join(str(error).split())
+        raise DataError(
+            f"{path} holds weights that its config.toml does not fit: {cause}"
+        ) from None
     return Run(path, config, model.eval(), summary)
 
 

@@ -31,7 +31,7 @@ from betavae_core.hardware import environment
 from betavae_core.model import BetaVAE, evaluating
 from betavae_core.objectives import Objective
 from betavae_core.ops.backend import uses_triton
-from betavae_core.run_directory import RunDirectory, read_latest
+from betavae_core.run_directory import RunDirectory, kept, read_checkpoint
 from betavae_core.runs import flatten_state, restore_state
 
 Progress = Callable[[int, int, dict[str, Any]], None]
@@ -250,23 +250,21 @@ class Trainer:
         self.directory.save_checkpoint(self.step, tensors, self.facts)
 
     def _diverged(self, step: int, what: str) -> None:
-        latest = read_latest(self.directory.path)
-        kept = f"the checkpoint of step {latest['step']}" if latest else "no checkpoint yet"
         raise TrainingError(
-            f"training became non-finite at step {step}: {what}; kept: {kept}; "
+            f"training became non-finite at step {step}: {what}; {kept(self.directory.path)}; "
             f"lower --lr (now {self.config.lr:g}) or use --precision fp32"
         )
 
     def _restore(self) -> None:
         """Take back the latest checkpoint of the directory, where there is one."""
-        found = self.directory.read_checkpoint()
+        found = read_checkpoint(self.directory.path)
         if found is not None:
             self.step, tensors, facts = found
             self._check_same(facts)
             self.counter.fill_(self.step)
             self.rows.copy_(tensors.pop("rows"))
             restore_state(tensors, self.model, self.optimizer, self.memory)
-        self.directory.cut_logs()
+        self.directory.cut_logs(self.step // self.config.log_every)
 
     def _check_same(self, facts: dict[str, Any]) -> None:
         """Other data is refused; another environment changes the last bits and is said."""

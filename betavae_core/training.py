@@ -15,12 +15,13 @@ from betavae_core.config import CUSTOM, Config, checked_names, flag
 from betavae_core.data import canonical
 from betavae_core.data.dataset import Dataset
 from betavae_core.data.split import split
-from betavae_core.errors import Interrupted, UsageError
+from betavae_core.errors import Interrupted, TrainingError, UsageError
 from betavae_core.gallery import draw_all
 from betavae_core.hardware import choose_device, choose_precision
 from betavae_core.objectives import OBJECTIVES, Objective
 from betavae_core.run_directory import (
     RunDirectory,
+    kept,
     next_directory,
     read_config,
     read_latest,
@@ -59,7 +60,8 @@ def train(
 
     Raises:
         UsageError: a setting, the data or the folder cannot be used; nothing is written.
-        TrainingError: the loss or a weight became non-finite; the last checkpoint is kept.
+        TrainingError: the loss or a weight became non-finite, or the disk takes no more; the last
+            checkpoint is kept.
         Interrupted: Ctrl-C; everything is saved.
     """
     if resume and out is None:
@@ -92,6 +94,11 @@ def train(
     except KeyboardInterrupt:  # before the loop, after it, or the second Ctrl-C in it
         latest = read_latest(path)
         raise Interrupted(latest["step"] if latest else 0, path) from None
+    except OSError as error:
+        raise TrainingError(
+            f"{path} cannot be written: {error.strerror or error}; {kept(path)}; "
+            "mend that, and go on with --resume"
+        ) from None
     finally:
         directory.close()
 

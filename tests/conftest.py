@@ -1,12 +1,50 @@
-"""One thread a process, and runs that several files look at."""
+"""One thread a process, runs that several files look at, and the table of what is promised."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import promises
 import pytest
 import torch
 from run_cases import dying, train
 
 torch.set_num_threads(1)  # the tests run side by side, and bits may depend on the thread count
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="try every promise at its full size")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    promises.run_in_full(config.getoption("--soak"))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
+    """A test that holds a promise reports how often it was tried."""
+    outcome: Any = yield
+    marker, report = item.get_closest_marker("promise"), outcome.get_result()
+    if marker is not None and (report.when == "call" or report.failed):
+        attempts = promises.taken()
+        if report.passed and not attempts:
+            report.outcome, report.longrepr = "failed", f"{item.name} tried nothing"
+        report.user_properties.append(("promise", (marker.args[0], attempts, not report.failed)))
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """The table, at the end of `make soak`."""
+    if not config.getoption("--soak"):
+        return
+    reports = [r for rs in terminalreporter.stats.values() for r in rs if hasattr(r, "when")]
+    found = [value for r in reports for key, value in r.user_properties if key == "promise"]
+    table = promises.rows(found)
+    width = max(len(row["promise"]) for row in table)
+    terminalreporter.write_line(f"\n{'promise':{width}}  {'tried':>9}  {'held':>9}")
+    for row in table:
+        mark = "" if row["tried"] == row["held"] > 0 else "  NOT HELD"
+        line = f"{row['promise']:{width}}  {row['tried']:9,}  {row['held']:9,}{mark}"
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture

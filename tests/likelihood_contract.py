@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from kernel_cases import LAYOUTS, laid_out, wide
 from numpy.typing import NDArray
 from op_cases import CHECKED_LAYOUTS, STRICT, assert_no_worse, halves, sample, with_gradient
+from promises import tried
 from torch import Tensor
 from torch.library import opcheck
 
@@ -72,6 +73,7 @@ class LikelihoodContract:
     def __call__(self, logits: Tensor, x: Tensor, levels: int) -> Tensor:
         return self.op(logits, x, levels, *self.parameters)
 
+    @pytest.mark.promise("parity-cpu")
     @RANDOM_CASES
     @given(
         st.integers(0, 20),
@@ -109,6 +111,7 @@ class LikelihoodContract:
         gradient_terms = gradient_terms * np.abs(wide(dnll))[:, None]
         assert_no_worse("nll", nll, naive, exact, value_terms.sum(1), computation)
         assert_no_worse("dlogits", dlogits, naive_gradient, gradient, gradient_terms, computation)
+        tried()
 
     @pytest.mark.parametrize(
         ("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-6)]

@@ -64,7 +64,7 @@ def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 def lasting(run: Path) -> dict[str, bytes]:
     """What must not depend on whether a run was interrupted: all but clocks and pictures."""
-    clocks = ("timings.jsonl", "summary.json", "checkpoint/latest.json")  # one has their length
+    clocks = ("timings.jsonl", "summary.json")
     names = (name for name in snapshot(run) if name not in clocks and "figures" not in name)
     return {name: (run / name).read_bytes() for name in names}
 

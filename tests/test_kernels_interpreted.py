@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from kernel_cases import DTYPES, LAYOUTS, assert_matches, laid_out, poisoned_outputs, wide
 from numpy.typing import NDArray
+from promises import tried
 
 from betavae_core.kernels.bernoulli_nll import bernoulli_nll_bwd, bernoulli_nll_fwd
 from betavae_core.kernels.gaussian_nll import gaussian_nll_bwd, gaussian_nll_fwd
@@ -61,6 +62,7 @@ def upstream(rng: np.random.Generator, size: int, expanded: bool) -> torch.Tenso
     return values[:1].expand(size) if expanded and size else values
 
 
+@pytest.mark.promise("parity-kernels")
 @RANDOM_CASES
 @given(BATCHES, LATENTS, st.sampled_from(DTYPES), LAYOUT, LAYOUT, LAYOUT, st.booleans(), SEED)
 @example(1, 4096, torch.float32, "contiguous", "contiguous", "contiguous", True, 0)
@@ -106,6 +108,7 @@ def test_reparam_kl_is_the_oracle(
     assert_matches("dlogvar", dlogvar, gradients[1], inside * terms, inside * slope)
     assert [t.dtype for t in (*got, dmu, dlogvar)] == [dtype, ds.dtype, dl.dtype, dtype, dtype]
     assert all(t.is_contiguous() for t in (*got, dmu, dlogvar))
+    tried()
 
 
 @st.composite
@@ -158,6 +161,7 @@ def certainty(logits: torch.Tensor, x: torch.Tensor, levels: int) -> tuple[Array
     return m - t, m * (1 - t) + t * complement, m * complement
 
 
+@pytest.mark.promise("parity-kernels")
 @RANDOM_CASES
 @given(images())
 @example(LARGE_IMAGES[0])
@@ -177,8 +181,10 @@ def test_bernoulli_nll_is_the_oracle(
     assert_matches("dlogits", dlogits, gradient, np.abs(wide(dnll))[:, None] * terms)
     assert (nll.dtype, dlogits.dtype) == (torch.float32, logits.dtype)
     assert dlogits.is_contiguous()
+    tried()
 
 
+@pytest.mark.promise("parity-kernels")
 @RANDOM_CASES
 @given(images(), st.sampled_from([0.01, 0.1, 0.5, 1.0, 7.0]))
 @example(LARGE_IMAGES[0], 0.1)
@@ -200,3 +206,4 @@ def test_gaussian_nll_is_the_oracle(
     assert_matches("dlogits", dlogits, gradient, bound)
     assert (nll.dtype, dlogits.dtype) == (torch.float32, logits.dtype)
     assert dlogits.is_contiguous()
+    tried()

@@ -6,11 +6,13 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from promises import size, tried
 from run_cases import TINY, assert_same_run, snapshot
 from sweep_cases import (
     begin,
@@ -70,11 +72,14 @@ def unbroken(options: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) 
     return folder
 
 
+@pytest.mark.promise("kill-sweep")
+@pytest.mark.parametrize("number", range(size(1, 12)))
 def test_a_sweep_that_is_killed_leaves_no_worker_and_goes_on_bit_for_bit(
-    tmp_path: Path, start: Start, options: dict[str, Any], unbroken: Path
+    tmp_path: Path, start: Start, options: dict[str, Any], unbroken: Path, number: int
 ) -> None:
     process = start(**options)
     wait_until(lambda: len(steps_saved(tmp_path)) == 2, process)
+    time.sleep(number / 20)
     workers = children(process)
     assert len(workers) == 2
     process.kill()
@@ -90,6 +95,7 @@ def test_a_sweep_that_is_killed_leaves_no_worker_and_goes_on_bit_for_bit(
         assert one.read_text() == other.read_text()
     for label in LABELS:
         assert_same_run(unbroken / "sweep" / "runs" / label, tmp_path / "sweep" / "runs" / label)
+    tried()
 
 
 def test_ctrl_c_saves_every_run_and_leaves_no_worker(

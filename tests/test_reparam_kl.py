@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_cases import LAYOUTS, laid_out, wide
 from op_cases import CHECKED_LAYOUTS, STRICT, assert_no_worse, halves, sample, with_gradient
+from promises import tried
 from torch import Tensor
 from torch.library import opcheck
 
@@ -89,6 +90,7 @@ def naive(
 BEYOND = [-np.inf, -1e4, -31, -30, -1, -1e-3, 0, 1e-4, 1, 10.9, 1e4, np.inf]
 
 
+@pytest.mark.promise("parity-cpu")
 @settings(max_examples=400, derandomize=True, database=None, deadline=None)
 @given(
     st.integers(0, 40),
@@ -131,6 +133,7 @@ def test_values_and_gradients_are_the_oracle_s(
     eager = naive(mu, logvar, eps, upstream)
     for case in zip(names, (*outputs, *gradients), eager, exact, terms, strict=True):
         assert_no_worse(*case, computation)
+    tried()
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-6)])

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from promises import tried
 from run_cases import IMAGES, ROOT, assert_same_run, snapshot
 
 import betavae_core as bv
@@ -109,6 +110,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+@pytest.mark.promise("kill")
 def test_a_run_killed_three_times_ends_as_if_it_had_not_been(
     tmp_path: Path, start: Start, unbroken: Path
 ) -> None:
@@ -124,6 +126,7 @@ def test_a_run_killed_three_times_ends_as_if_it_had_not_been(
         assert not (run / "model.safetensors").exists()
     assert finish(start("--out", "run", "--resume"))["steps"] == SETTINGS["steps"]
     assert_same_run(unbroken, run)
+    tried(3)
 
 
 def test_ctrl_c_saves_and_the_command_that_it_names_goes_on(
@@ -153,6 +156,7 @@ def test_ctrl_c_saves_and_the_command_that_it_names_goes_on(
     assert_same_run(unbroken, run)
 
 
+@pytest.mark.promise("one-writer")
 def test_two_processes_cannot_train_into_one_folder(
     tmp_path: Path, start: Start, unbroken: Path
 ) -> None:
@@ -169,6 +173,7 @@ def test_two_processes_cannot_train_into_one_folder(
     assert snapshot(tmp_path / "run") == before
     os.kill(first.pid, signal.SIGCONT)
     kill(first)
+    tried()
 
 
 @pytest.mark.slow

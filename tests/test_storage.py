@@ -69,7 +69,7 @@ def test_a_crash_leaves_the_old_file_or_the_new(
         if at in ("fsync", "replace"):
             patch.setattr(os, at, die)
         elif at == "folder":
-            patch.setattr(storage, "_sync_folder", die)
+            patch.setattr(storage, "sync_folder", die)
         else:
             opened = die if at == "open" else lambda *a: HalfWritten(open(*a), at)  # noqa: SIM115
             patch.setattr(storage, "open", opened, raising=False)
@@ -167,7 +167,7 @@ def test_a_json_file_that_holds_something_else_is_refused(tmp_path: Path, text: 
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"file": 5}, {"step": "20"}, {"step": 21}, {"log_bytes": None}, {"log_bytes": {}}]
+    "wrong", [{"file": 5}, {"step": "20"}, {"step": 21}, {"file": "../step-20.safetensors"}]
 )
 def test_a_latest_that_does_not_fit_its_checkpoint_is_refused(
     unfinished: Path, wrong: dict[str, Any]

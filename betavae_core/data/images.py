@@ -91,11 +91,16 @@ def image_files(folder: Path) -> Iterator[str]:
                 yield str(Path(place, name).relative_to(folder))
 
 
+def _is_odd(path: Path) -> bool:
+    """Whether it is no file: a pipe, to open which takes for ever, or a link to nothing."""
+    return not path.is_file()
+
+
 def _key(folder: Path, files: list[str], cut: Cut) -> str:
     """A text that changes when an image does: by name, size or time of change."""
     sha = hashlib.sha256(f"{folder.resolve()} {cut}\n".encode())
     for file in files:
-        status = (folder / file).stat()
+        status = (folder / file).lstat() if _is_odd(folder / file) else (folder / file).stat()
         sha.update(f"{file} {status.st_size} {status.st_mtime_ns}\n".encode(errors="replace"))
     return sha.hexdigest()
 
@@ -112,7 +117,7 @@ def _decode_all(
             images = pool.map(lambda file: _decode(folder / file, cut), block)
             for file, image in zip(block, images, strict=True):
                 if isinstance(image, str):
-                    failures.append(f"{file} ({image})")
+                    failures.append(f"{file!r} ({image})" if "\n" in file else f"{file} ({image})")
                     continue
                 kept.append(file)
                 grey = grey and bool((image == image[..., :1]).all())
@@ -130,6 +135,8 @@ def _decode(path: Path, cut: Cut) -> NDArray[np.uint8] | str:
     """The image as (size, size, C), or why it cannot be read."""
     from PIL import Image, UnidentifiedImageError
 
+    if _is_odd(path):
+        return "not a file"
     try:
         with Image.open(path) as image:
             if image.width * image.height > _MOST_PIXELS:

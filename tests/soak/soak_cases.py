@@ -1,0 +1,61 @@
+"""What the tests under fault share: a nursery of trainings that can be killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+
+class Nursery:
+    """Trainings in processes that can be killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        script = str(Path(__file__).with_name("nursery.py"))
+        self.process = subprocess.Popen(
+            [sys.executable, script],
+            cwd=folder,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self.process.stdout.readline() == "ready\n"
+
+    def begin(self, out: Path, settings: dict[str, Any], fault: Any = None) -> int:
+        """Start a run in `out`, or go on with the one there; the number of its process."""
+        resume = (out / "config.toml").exists()
+        job = {"out": str(out), "resume": resume, "fault": fault}
+        job["settings"] = {} if resume else settings
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def end(self) -> tuple[int, str]:
+        """The wait status of the run that was started last, and what it said."""
+        answer = json.loads(self.process.stdout.readline())
+        return answer["status"], answer["said"]
+
+    def run(self, out: Path, settings: dict[str, Any], fault: Any = None) -> tuple[int, str]:
+        """Start a run, or go on with it, and wait for its end."""
+        self.begin(out, settings, fault)
+        return self.end()
+
+    def finish(self, out: Path, settings: dict[str, Any]) -> None:
+        """As `run`, of a run that must end well and without a word."""
+        assert self.run(out, settings) == (0, "")
+
+    def close(self) -> None:
+        """End the process that all others come from."""
+        self.process.kill()
+        self.process.communicate()
+
+
+def saved_step(run: Path) -> int:
+    """The step of the latest checkpoint; -1 before the first."""
+    latest = run / "checkpoint" / "latest.json"
+    return int(json.loads(latest.read_text())["step"]) if latest.exists() else -1
