@@ -20,6 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from betavae_core.ops.fused import apply
+
 _THIN = 8  # fewer channels than this leave a vector half empty
 
 
@@ -38,9 +40,9 @@ class Conv2d(nn.Conv2d):
             return y.relu() if self.relu else y
         if self.over_blocks and x.shape[2] % 2 == x.shape[3] % 2 == 0:
             x, weight = blocks(x), _of_blocks(self.weight)
-            return _Conv.apply(x, weight, self.bias, [1, 1], [0, 0], self.relu)
+            return apply(_Conv, x, weight, self.bias, [1, 1], [0, 0], self.relu)
         padding = list(self.padding)
-        return _Conv.apply(x, self.weight, self.bias, list(self.stride), padding, self.relu)
+        return apply(_Conv, x, self.weight, self.bias, list(self.stride), padding, self.relu)
 
 
 class ConvTranspose2d(nn.ConvTranspose2d):
@@ -58,10 +60,10 @@ class ConvTranspose2d(nn.ConvTranspose2d):
             y = super().forward(x, output_size)
             return y.relu() if self.relu else y
         if self.over_blocks:
-            return _ThinConvTranspose.apply(x, self.weight, self.bias)
+            return apply(_ThinConvTranspose, x, self.weight, self.bias)
         padding = list(self.padding)
-        return _ConvTranspose.apply(
-            x, self.weight, self.bias, list(self.stride), padding, self.relu
+        return apply(
+            _ConvTranspose, x, self.weight, self.bias, list(self.stride), padding, self.relu
         )
 
 
