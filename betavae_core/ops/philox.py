@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import pi
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +22,7 @@ _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 _SHUFFLE_ROUNDS = 32
 _MASK = 0xFFFFFFFF
+_DENSE = torch.contiguous_format
 _CHUNK = 2**16  # counters, each of 8 bytes in about six temporaries
 
 
@@ -36,37 +36,42 @@ def philox4x32(counter: tuple[Tensor | int, ...], seed: Tensor) -> tuple[Tensor,
     """Four tensors of 32-bit words at `counter` (four broadcastable int64 tensors or ints).
 
     The second and the fourth word of a round are the low halves of products; their high halves
-    are masked away only where they have met the next round's words, which saves passes.
+    are masked away only where they have met the next round's words, which saves passes. What
+    remains goes on in place: on a CPU new memory costs several times what the arithmetic does.
     """
     k0, k1 = seed & _MASK, (seed >> 32) & _MASK
-    c0, c1, c2, c3 = counter
+    words = (torch.as_tensor(word, device=seed.device) for word in counter)
+    c0, c1, c2, c3 = (word.clone(memory_format=_DENSE) for word in torch.broadcast_tensors(*words))
+    high0, high1 = torch.empty_like(c0), torch.empty_like(c0)
     for _ in range(_ROUNDS):
-        (high0, low0), (high1, low1) = _multiply(0, c0), _multiply(1, c2)
-        c0, c2 = (high1 ^ c1 ^ k0) & _MASK, (high0 ^ c3 ^ k1) & _MASK
-        c1, c3 = low1, low0
+        _multiply(0, c0, high0)
+        _multiply(1, c2, high1)
+        high1.bitwise_xor_(c1).bitwise_xor_(k0).bitwise_and_(_MASK)
+        high0.bitwise_xor_(c3).bitwise_xor_(k1).bitwise_and_(_MASK)
+        c0, c1, c2, c3, high0, high1 = high1, c2, high0, c0, c1, c3
         k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
-    return c0, c1 & _MASK, c2, c3 & _MASK  # type: ignore[return-value]  # tensors by now
+    return c0, c1.bitwise_and_(_MASK), c2, c3.bitwise_and_(_MASK)
 
 
-def _multiply(which: int, c: Tensor | int) -> tuple[Any, Any]:
-    """Two integers whose last 32 bits are the high and the low half of M c, for c in [0, 2^32).
+def _multiply(which: int, c: Tensor, high: Tensor) -> None:
+    """Turn c in [0, 2^32) and `high` into integers that end in the low and the high half of M c.
 
     M c wraps in 64 bits, which eager PyTorch may do. Inductor turns it into C++, where a signed
     overflow may do anything: so there m = M - 2^32, of under 30 bits, and M c = m c + 2^32 c.
     """
-    if torch.compiler.is_compiling() or isinstance(c, int):
+    if torch.compiler.is_compiling():
         product = _SMALLER[which] * c
-        return (product >> 32) + c, product
-    product = _MULTIPLIERS[which] * c
-    return product >> 32, product
+        high.copy_((product >> 32) + c)
+        c.copy_(product)
+    else:
+        torch.bitwise_right_shift(c.mul_(_MULTIPLIERS[which]), 32, out=high)
 
 
 def words(key: Tensor, samples: Tensor, latents: int, stream: int) -> tuple[Tensor, ...]:
     """Lanes 0 to 3, each (..., B, ceil(D / 4)) int64 in [0, 2^32)."""
     groups = torch.arange(-(-latents // 4), device=key.device)
     seed, step = key[..., 0, None, None], key[..., 1, None, None] & _MASK
-    lanes = philox4x32((step, samples[:, None] & _MASK, groups, stream), seed)
-    return torch.broadcast_tensors(*lanes)
+    return philox4x32((step, samples[:, None] & _MASK, groups, stream), seed)
 
 
 def bits(key: Tensor, samples: Tensor, latents: int, stream: int) -> Tensor:
@@ -104,10 +109,13 @@ def _normal(key: Tensor, samples: Tensor, latents: int, stream: int, dtype: torc
 
 
 def _box_muller(k0: Tensor, k1: Tensor) -> tuple[Tensor, Tensor]:
-    """Two normals of the uniforms k · 2^-24. 1 - u has 24 bits too, so its logarithm is exact."""
-    radius = ((1 - k0 * 2.0**-24).log() * -2).sqrt()
-    angle = k1 * (2 * pi * 2.0**-24)
-    return radius * angle.cos(), radius * angle.sin()
+    """Two normals of the uniforms k · 2^-24, in place of k.
+
+    1 - u has 24 bits too, so its logarithm is exact.
+    """
+    radius = k0.mul_(-(2.0**-24)).add_(1).log_().mul_(-2).sqrt_()
+    angle = k1.mul_(2 * pi * 2.0**-24)
+    return angle.cos().mul_(radius), angle.sin_().mul_(radius)
 
 
 def _interleave(lanes: Sequence[Tensor], latents: int) -> Tensor:
