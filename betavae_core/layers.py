@@ -1,7 +1,7 @@
 """Convolutions with the ReLU that follows them, as a CPU trains them fast.
 
-PyTorch's own formulation runs on a GPU, in evaluation, and under torch.func and torch.compile. In
-training on a CPU three things cost it more than the arithmetic does:
+PyTorch's own formulation runs on a GPU, in evaluation with gradients, and under torch.func and
+torch.compile. On a CPU three things cost it more than the arithmetic does:
 
 - a ReLU of its own reads and writes the largest tensors of the model once more;
 - oneDNN's gradient of a transposed convolution's bias takes several times that of its weight;
@@ -35,7 +35,7 @@ class Conv2d(nn.Conv2d):
         self.over_blocks = self.in_channels < _THIN and geometry == ((4, 4), (2, 2), (1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        if not _trains_on_cpu(self, x):
+        if not _is_quick_on_cpu(self, x):
             y = super().forward(x)
             return y.relu() if self.relu else y
         if self.over_blocks and x.shape[2] % 2 == x.shape[3] % 2 == 0:
@@ -56,7 +56,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         self.over_blocks = thin and geometry == ((4, 4), (2, 2), (1, 1))
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        if output_size is not None or not _trains_on_cpu(self, x):
+        if output_size is not None or not _is_quick_on_cpu(self, x):
             y = super().forward(x, output_size)
             return y.relu() if self.relu else y
         if self.over_blocks:
@@ -67,9 +67,9 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         )
 
 
-def _trains_on_cpu(module: nn.Module, x: Tensor) -> bool:
+def _is_quick_on_cpu(module: nn.Module, x: Tensor) -> bool:
     return (
-        module.training
+        (module.training or not torch.is_grad_enabled())  # else a user's: twice differentiable
         and x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.bfloat16)
         and x.numel() > 0

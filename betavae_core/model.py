@@ -20,7 +20,7 @@ from betavae_core.architectures import Architecture, Layer, Shape
 from betavae_core.ops import bernoulli_nll, gaussian_nll, philox, reparam_kl
 from betavae_core.posterior import Posterior
 
-_ENCODE_BATCH = 1024
+_ENCODE_BATCH = 256
 
 
 class Terms(NamedTuple):

@@ -16,7 +16,6 @@ from betavae_core.data import canonical
 from betavae_core.data.dataset import Dataset
 from betavae_core.data.split import split
 from betavae_core.errors import Interrupted, TrainingError, UsageError
-from betavae_core.gallery import draw_all
 from betavae_core.hardware import choose_device, choose_precision
 from betavae_core.objectives import OBJECTIVES, Objective
 from betavae_core.run_directory import (
@@ -107,6 +106,13 @@ def is_finished(path: Path, config: Config) -> bool:
     """Whether the run in `path` has its result."""
     summary = read_summary(path)
     return summary is not None and summary["steps"] == config.steps
+
+
+def draw_all(run: Run, dataset: Dataset) -> None:
+    """The pictures of a run; matplotlib is loaded now, half a second that no step waits for."""
+    from betavae_core import gallery
+
+    gallery.draw_all(run, dataset)
 
 
 def _finish(trainer: Trainer, dataset: Dataset) -> Run:

@@ -101,10 +101,11 @@ def _wide(tensor: Tensor) -> Tensor:
 def forward_formula(mu: Tensor, logvar: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The op in plain PyTorch."""
     m, s = _wide(mu), _wide(logvar).clamp(LOGVAR_MIN, LOGVAR_MAX)
-    z = torch.addcmul(m, (0.5 * s).exp(), eps)
-    twice_kl = torch.addcmul(s.expm1() - s, m, m)  # expm1: no cancellation near the prior
-    per_latent = twice_kl.sum(0) * (0.5 / max(len(mu), 1))
-    return z.to(mu.dtype).contiguous(), 0.5 * twice_kl.sum(1), per_latent
+    z = torch.addcmul(m, (0.5 * s).exp_(), eps)
+    # expm1: no cancellation near the prior
+    kl = torch.addcmul(s.expm1().sub_(s), m, m).mul_(0.5)
+    per_latent = kl.mean(0) if len(mu) else kl.sum(0)
+    return z.to(mu.dtype).contiguous(), kl.sum(1), per_latent
 
 
 def backward_formula(
@@ -118,8 +119,8 @@ def backward_formula(
     s = v.clamp(LOGVAR_MIN, LOGVAR_MAX)
     w = torch.add(dkl_sample[:, None], dkl_latent, alpha=1 / max(len(mu), 1))
     dmu = torch.addcmul(g, w, m)
-    dlogvar = 0.5 * torch.addcmul(w * s.expm1(), g * eps, (0.5 * s).exp())
-    dlogvar = dlogvar.masked_fill((v - s).abs() > 0, 0)  # where NaN stays
+    twice = torch.addcmul(w * s.expm1(), g * eps, (0.5 * s).exp_())
+    dlogvar = (0.5 * twice).masked_fill((v - s).abs_() > 0, 0)  # where NaN stays
     return dmu.to(mu.dtype).contiguous(), dlogvar.to(mu.dtype).contiguous()
 
 
