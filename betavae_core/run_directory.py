@@ -132,7 +132,7 @@ class RunDirectory:
                 old.unlink()
 
     def _sync_logs(self) -> None:
-        """Make the lines of the logs durable: a checkpoint counts on them."""
+        """Make the lines of the logs durable: a checkpoint, or the result, counts on them."""
         for log in LOGS:
             with open(self.path / log, "ab") as file:
                 os.fsync(file.fileno())
@@ -151,7 +151,8 @@ class RunDirectory:
     def finish(
         self, weights: Mapping[str, Tensor], facts: Mapping[str, Any], summary: dict[str, Any]
     ) -> None:
-        """Write model.safetensors and then, last, summary.json."""
+        """Write model.safetensors and then, last, summary.json: from then on the run is done."""
+        self._sync_logs()
         content = serialise(weights, facts)
         write_atomic(self.path / "model.safetensors", content)
         summary["model_sha256"] = hashlib.sha256(content).hexdigest()

@@ -100,6 +100,11 @@ def sweep(
         except (KeyboardInterrupt, Interrupted):
             steps = sum(steps_done(path, job) for job in plan.jobs)
             raise SweepInterrupted(steps, path) from None
+        except OSError as error:
+            raise FailureError(
+                f"{path} cannot be written: {error.strerror or error}; kept: every run as it was "
+                "last saved; mend that, and go on with --resume"
+            ) from None
 
 
 def _crew_size(workers: int | None, plan: Plan) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 from betavae_core.errors import UsageError
 from betavae_core.populations.plan import Job, Plan, read_plan
 from betavae_core.run_directory import read_latest, read_summary
-from betavae_core.storage import PARTIAL, read_json, write_atomic
+from betavae_core.storage import PARTIAL, make_folder, read_json, write_atomic
 
 PLAN, RESULT = "plan.json", "sweep.json"
 
@@ -67,7 +67,7 @@ def held(out: Path, plan: Plan, *, resume: bool) -> Iterator[None]:
     Raises UsageError when it is in use, cannot be written, or is not empty and not to be resumed.
     """
     with _writable(out):
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         lock = _lock(out)
     try:
         if not resume:

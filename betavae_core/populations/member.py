@@ -21,7 +21,7 @@ from betavae_core.metrics import factorvae, higgins, mig, modularity, sap
 from betavae_core.populations.folder import codes_path, run_path
 from betavae_core.populations.plan import Job, has_factors
 from betavae_core.runs import Run, images_of
-from betavae_core.storage import write_atomic
+from betavae_core.storage import make_folder, write_atomic
 from betavae_core.training import train
 
 POINTS = 10_000  # images that are encoded to score a model: of the whole data set, by key
@@ -100,5 +100,5 @@ def describe(error: Exception) -> str:
 def _write_arrays(path: Path, arrays: dict[str, Any]) -> None:
     content = io.BytesIO()
     np.savez(content, **arrays)
-    path.parent.mkdir(exist_ok=True)
+    make_folder(path.parent)
     write_atomic(path, content.getvalue())

@@ -3,7 +3,8 @@
 Starting Python and PyTorch takes seconds; a fork takes milliseconds, and a forked child is a
 process like any other, that can be killed like any other. A job is one line of JSON on stdin:
 
-    settings   of the run          out      its folder         resume   go on with it
+    settings   arguments of `train`, or if `sweep`, of `sweep`
+    out        the folder          resume   go on with what is in it
     fault      [n, mode] of a FaultyDisk, or null
 
 and is answered by two lines on stdout: the child's process number at once, and when it has ended
@@ -30,7 +31,7 @@ import torch._dynamo  # noqa: E402
 from faulty_disk import FaultyDisk  # noqa: E402
 
 import betavae_core as bv  # noqa: E402
-from betavae_core import training  # noqa: E402
+from betavae_core import populations, training  # noqa: E402
 from betavae_core.errors import FailureError, UsageError  # noqa: E402
 from betavae_core.run_directory import RunDirectory  # noqa: E402
 
@@ -41,6 +42,10 @@ def main() -> None:
     """Answer jobs until there are no more."""
     torch.set_num_threads(1)
     training.draw_all = lambda run, dataset: None  # pictures take longer than a tiny training
+    sys.modules["betavae_core.populations.report"].draw = lambda rows, recommended, out: (
+        out / "frontier.png"
+    )
+    populations._crew_size = lambda workers, plan: 0  # a sweep trains here, not in workers
     print("ready", flush=True)
     for line in sys.stdin:
         reading, writing = os.pipe()
@@ -77,7 +82,8 @@ def _train(job: dict[str, Any], said: int) -> None:
         disk = FaultyDisk(Path(job["out"]), *job["fault"])
         disk.install()
         _announce_saves(said)
-    bv.train(job["settings"], out=job["out"], resume=job["resume"])
+    make = populations.sweep if job["sweep"] else bv.train
+    make(out=job["out"], resume=job["resume"], **job["settings"])
     if disk is not None:
         os.write(said, f"changes: {' '.join(disk.changes)}\n".encode())
 

@@ -26,11 +26,14 @@ class Nursery:
         )
         assert self.process.stdout.readline() == "ready\n"
 
-    def begin(self, out: Path, settings: dict[str, Any], fault: Any = None) -> int:
-        """Start a run in `out`, or go on with the one there; the number of its process."""
-        resume = (out / "config.toml").exists()
-        job = {"out": str(out), "resume": resume, "fault": fault}
-        job["settings"] = {} if resume else settings
+    def begin(
+        self, out: Path, settings: dict[str, Any], fault: Any = None, *, sweep: bool = False
+    ) -> int:
+        """Start a run, or a sweep, or go on with the one in `out`; the number of its process."""
+        resume = (out / ("plan.json" if sweep else "config.toml")).exists()
+        arguments = settings if sweep else {"config": settings}
+        job = {"out": str(out), "resume": resume, "fault": fault, "sweep": sweep}
+        job["settings"] = {} if resume else arguments
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
@@ -40,14 +43,14 @@ class Nursery:
         answer = json.loads(self.process.stdout.readline())
         return answer["status"], answer["said"]
 
-    def run(self, out: Path, settings: dict[str, Any], fault: Any = None) -> tuple[int, str]:
-        """Start a run, or go on with it, and wait for its end."""
-        self.begin(out, settings, fault)
+    def run(self, out: Path, *job: Any, **kind: Any) -> tuple[int, str]:
+        """Start a run or a sweep, as `begin`, and wait for its end."""
+        self.begin(out, *job, **kind)
         return self.end()
 
-    def finish(self, out: Path, settings: dict[str, Any]) -> None:
-        """As `run`, of a run that must end well and without a word."""
-        assert self.run(out, settings) == (0, "")
+    def finish(self, out: Path, *job: Any, **kind: Any) -> None:
+        """As `run`, of what must end well and without a word."""
+        assert self.run(out, *job, **kind) == (0, "")
 
     def close(self) -> None:
         """End the process that all others come from."""

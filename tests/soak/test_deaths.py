@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from promises import size, tried
 from run_cases import IMAGES, TINY, assert_same_run
 from soak_cases import Nursery, saved_step
+from sweep_cases import write_images
 
 import betavae_core as bv
 
@@ -89,3 +91,54 @@ def test_a_disk_that_takes_no_more_is_one_line_and_the_checkpoint_before_loads(
         nursery.finish(out, SETTINGS)
         assert_same_run(unbroken, out)
         tried()
+
+
+SWEEP: dict[str, Any] = {
+    "config": SETTINGS | {"data": "images.npz", "steps": 12, "checkpoint_every": 5},
+    "betas": [1, 4],
+    "seeds": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def whole_sweep(nursery: Nursery) -> tuple[Path, list[str]]:
+    """As `whole`, of a sweep of two models."""
+    write_images(nursery.folder / "images.npz")
+    (nursery.folder / "one").mkdir()
+    out = nursery.folder / "one" / "sweep"
+    status, said = nursery.run(out, SWEEP, [NEVER, "die"], sweep=True)
+    assert status == 0, said
+    return out, said.partition("changes: ")[2].split()
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        pytest.param("die", marks=pytest.mark.promise("death")),
+        pytest.param("power", marks=pytest.mark.promise("power")),
+        pytest.param("full", marks=pytest.mark.promise("disk")),
+        pytest.param("locked", marks=pytest.mark.promise("disk")),
+    ],
+)
+def test_a_sweep_that_fails_at_any_change_goes_on_bit_for_bit(
+    nursery: Nursery, tmp_path: Path, whole_sweep: tuple[Path, list[str]], mode: str
+) -> None:
+    unbroken, changes = whole_sweep
+    for at in some(changes):
+        out = tmp_path / str(at) / "sweep"
+        out.parent.mkdir()
+        status, said = nursery.run(out, SWEEP, [at, mode], sweep=True)
+        assert status in (0, signal.SIGKILL, EXIT_OF_AN_ERROR), said
+        assert (status == signal.SIGKILL) == (mode in ("die", "power"))
+        assert all(line.startswith("saved ") for line in said.splitlines()[:-1])
+        nursery.finish(out, SWEEP, sweep=True)
+        for run in sorted((unbroken / "runs").iterdir()):
+            assert_same_run(run, out / "runs" / run.name)
+        assert result_of(out) == result_of(unbroken)
+        tried()
+
+
+def result_of(sweep: Path) -> dict[str, Any]:
+    """What sweep.json says, but for the folder that it is in."""
+    text = (sweep / "sweep.json").read_text(encoding="utf-8")
+    return json.loads(text.replace(str(sweep), "sweep"))
