@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+LONGEST = 120  # seconds that a job may take
 
 
 class Nursery:
@@ -40,6 +43,8 @@ class Nursery:
 
     def end(self) -> tuple[int, str]:
         """The wait status of the run that was started last, and what it said."""
+        ready, _, _ = select.select([self.process.stdout], [], [], LONGEST)
+        assert ready, f"a job does not end in {LONGEST} s"
         answer = json.loads(self.process.stdout.readline())
         return answer["status"], answer["said"]
 
