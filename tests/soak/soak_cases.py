@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,7 @@ class Nursery:
             text=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            start_new_session=True,
         )
         assert self.process.stdout.readline() == "ready\n"
 
@@ -58,8 +60,8 @@ class Nursery:
         assert self.run(out, *job, **kind) == (0, "")
 
     def close(self) -> None:
-        """End the process that all others come from."""
-        self.process.kill()
+        """End the process that all others come from, and those."""
+        os.killpg(self.process.pid, signal.SIGKILL)
         self.process.communicate()
 
 

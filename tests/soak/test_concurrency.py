@@ -7,6 +7,9 @@ import os
 import random
 import shutil
 import signal
+import time
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from run_cases import IMAGES, TINY, assert_same_run, resume, snapshot, train, wi
 from soak_cases import Nursery, saved_step
 
 import betavae_core as bv
+from betavae_core import run_directory
 
 BUSY: dict[str, Any] = TINY | {"data": "images.npy", "steps": 10**6, "checkpoint_every": 2}
 
@@ -28,40 +32,67 @@ def _sources(nursery: Nursery) -> None:
 
 @pytest.mark.promise("one-writer")
 def test_a_second_training_into_a_folder_is_refused(nursery: Nursery, tmp_path: Path) -> None:
-    other = Nursery(nursery.folder)
-    for number in range(size(2, 20)):
-        out = tmp_path / str(number)
-        first = nursery.begin(out, BUSY)
-        while saved_step(out) < 2:
-            pass
-        os.kill(first, signal.SIGSTOP)
-        before = snapshot(out)
-        status, said = other.run(out, BUSY)
-        assert (status, len(said.splitlines())) == (3 << 8, 1)
-        assert "--out must not be in use" in said
-        assert snapshot(out) == before
-        os.kill(first, signal.SIGKILL)
-        nursery.end()
-        tried()
-    other.close()
+    with closing(Nursery(nursery.folder)) as other:
+        for number in range(size(2, 20)):
+            out = tmp_path / str(number)
+            first = nursery.begin(out, BUSY)
+            wait_for_step(out, 2)
+            os.kill(first, signal.SIGSTOP)
+            before = snapshot(out)
+            status, said = other.run(out, BUSY)
+            assert (status, len(said.splitlines())) == (3 << 8, 1)
+            assert "--out must not be in use" in said
+            assert snapshot(out) == before
+            os.kill(first, signal.SIGKILL)
+            nursery.end()
+            tried()
+
+
+def wait_for_step(out: Path, step: int) -> None:
+    """Until the run in `out`, which another process trains, has saved that step."""
+    while saved_step(out) < step:
+        time.sleep(0.001)
+
+
+@pytest.fixture
+def busy(nursery: Nursery, tmp_path: Path) -> Iterator[Path]:
+    """A run that trains, and saves every other step, while the test goes on."""
+    process = nursery.begin(tmp_path / "busy", BUSY)
+    wait_for_step(tmp_path / "busy", 2)
+    yield tmp_path / "busy"
+    os.kill(process, signal.SIGKILL)
+    nursery.end()
 
 
 @pytest.mark.promise("reader")
-def test_a_run_that_is_read_while_it_trains_is_whole(nursery: Nursery, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    process = nursery.begin(out, BUSY)
-    while saved_step(out) < 0:
-        pass
+def test_a_run_that_is_read_while_it_trains_is_whole(busy: Path) -> None:
     steps = set()
     for _ in range(size(50, 2000)):
-        run = bv.load(out)
-        assert run.model is not None
-        assert all(set(row) >= {"step", "loss"} for row in run.metrics)
-        steps.add(saved_step(out))
+        rows = bv.load(busy).metrics
+        assert all(set(row) >= {"step", "loss"} for row in rows)
+        steps.add(saved_step(busy))
         tried()
     assert len(steps) > size(5, 100)
-    os.kill(process, signal.SIGKILL)
-    nursery.end()
+
+
+@pytest.mark.promise("reader")
+def test_a_reader_so_slow_that_its_checkpoint_is_gone_reads_the_next(
+    busy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = run_directory.read_weights
+    for _ in range(size(3, 100)):
+        delays = [4]  # steps that the run is ahead when its checkpoint is read; then none
+
+        def slow(path: Path, sha256: str, delays: list[int] = delays) -> Any:
+            if delays:
+                wait_for_step(busy, saved_step(busy) + delays.pop())
+                assert not path.exists()
+            return read(path, sha256)
+
+        monkeypatch.setattr(run_directory, "read_weights", slow)
+        bv.load(busy)
+        assert not delays
+        tried()
 
 
 @pytest.fixture(scope="module")
