@@ -11,7 +11,7 @@ train: $(VENV)/installed
 test: $(VENV)/installed lint
 	$(BIN)/pytest -m "not slow"
 
-# What takes minutes or is statistical: long trainings, twenty kills, the wheel.
+# What takes minutes or is statistical: long trainings, twenty kills.
 test-slow: $(VENV)/installed
 	$(BIN)/pytest -m slow
 

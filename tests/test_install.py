@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 from run_cases import ROOT
 
-pytestmark = pytest.mark.slow
-
 TAKEN = ["betavae_core", "kernels", "reference", "bench", "cli.py"]
 TAKEN += ["pyproject.toml", "README.md", "LICENSE"]
 

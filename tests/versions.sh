@@ -16,6 +16,7 @@ declare -A pins=(
 )
 
 "$python" -m pip wheel --quiet --no-deps --wheel-dir "$work" "$root"
+"$python" -m zipfile --list "$work"/*.whl | grep --quiet /LICENSE
 cp -r "$root/tests" "$root/docs" "$root/cli.py" "$root/pyproject.toml" "$work"
 
 for name in ${1:-lowest newest}; do
@@ -28,7 +29,7 @@ for name in ${1:-lowest newest}; do
         "$work/$name/bin/python" -m pip list 2>/dev/null | grep -iE '^(torch|numpy|triton) '
         "$work/$name/bin/betavae" check
         "$work/$name/bin/betavae" train blobs --arch mlp --steps 20 --out "$work/run-$name"
-        "$work/$name/bin/python" -m pytest -o pythonpath= -m "not slow" \
+        "$work/$name/bin/python" -m pytest -o pythonpath= -o filterwarnings=default -m "not slow" \
             tests/test_{reparam_kl,bernoulli_nll,gaussian_nll,kernels_interpreted}.py \
             tests/test_{resume,storage,training,objectives,model,layers,capture}.py
     )

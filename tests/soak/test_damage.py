@@ -140,7 +140,7 @@ def test_a_damaged_image_is_left_out_or_sound_and_costs_no_memory(
 ) -> None:
     folder, trap, batch = tmp_path / "pictures", tmp_path / "trap", 100
     data = picture_file(np.tile(IMAGES[0], (2, 2)), kind)
-    everyone = list(mutants(data, size(20, -(-NUMBER // 7)), trap, seed=len(kind)))
+    everyone = list(mutants(data, size(20, NUMBER), trap, seed=len(kind)))
     fill(folder, [data] * batch, kind)
     from_folder(folder, Cut(size=8))
     honest = peak(lambda: from_folder(folder, Cut(size=8)))
@@ -173,7 +173,7 @@ def test_a_damaged_checkpoint_is_one_line_and_nothing_is_touched(
 ) -> None:
     file, trap = unfinished / name, tmp_path / "trap"
     whole, data = torch_weights(unfinished), file.read_bytes()
-    for mutant in mutants(data, size(60, -(-NUMBER // len(CHECKPOINT))), trap, seed=len(name)):
+    for mutant in mutants(data, size(60, NUMBER), trap, seed=len(name)):
         file.write_bytes(mutant)
         before = snapshot(unfinished)
         if refusal(bv.load, unfinished) is None and name != "config.toml":
