@@ -141,12 +141,27 @@ def _decode(path: Path, cut: Cut) -> NDArray[np.uint8] | str:
         with Image.open(path) as image:
             if image.width * image.height > _MOST_PIXELS:
                 return f"{image.width}x{image.height} pixels, more than {_MOST_PIXELS:,}"
+            if _lies(image, path.stat().st_size):
+                return f"{image.width}x{image.height} pixels, more than it can hold"
             square = _square(image, cut)
         return np.asarray(square).reshape(cut.size, cut.size, -1)
     except UnidentifiedImageError:
         return "no image, or damaged"
     except Exception as error:  # a decoder fed with damaged bytes raises nearly anything
         return one_line(error)
+
+
+def _lies(image: Image, size: int) -> bool:
+    """Whether an image of `size` bytes declares more pixels than they can be, where that is known.
+
+    Of what is not compressed at most 8 a byte; of a JPEG 256, a block of 8x8 in 2 bits.
+    """
+    most = {"BMP": 8, "PPM": 8, "TIFF": 8, "JPEG": 256}.get(image.format or "")
+    if image.format == "TIFF" and any(tile[0] != "raw" for tile in getattr(image, "tile", [])):
+        return False
+    if most == 8 and image.mode != "1":
+        most = 1
+    return most is not None and image.width * image.height > most * size
 
 
 def _square(image: Image, cut: Cut) -> Image:
