@@ -283,3 +283,13 @@ def test_reading_leaves_the_warnings_as_they_were(folder: Path) -> None:
     before = warnings.filters[:]
     load(folder)
     assert warnings.filters[:] == before
+
+
+@pytest.mark.parametrize("settings", [{}, {"progressive": True, "optimize": True}])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF", "PPM"])
+def test_a_large_image_of_one_colour_is_not_taken_for_a_lie(
+    tmp_path: Path, kind: str, settings: dict[str, bool]
+) -> None:
+    plain = Image.new("RGB", (3000, 2000), (9, 9, 9))
+    plain.save(tmp_path / f"plain.{kind.lower()}", kind, **settings)
+    assert len(from_folder(tmp_path, Cut(size=8))) == 1

@@ -154,14 +154,13 @@ def _decode(path: Path, cut: Cut) -> NDArray[np.uint8] | str:
 def _lies(image: Image, size: int) -> bool:
     """Whether an image of `size` bytes declares more pixels than they can be, where that is known.
 
-    Of what is not compressed at most 8 a byte; of a JPEG 256, a block of 8x8 in 2 bits.
+    Of what is not compressed at most 8 a byte; of a JPEG 512, for 16x16 pixels take 6 bits.
     """
-    most = {"BMP": 8, "PPM": 8, "TIFF": 8, "JPEG": 256}.get(image.format or "")
-    if image.format == "TIFF" and any(tile[0] != "raw" for tile in getattr(image, "tile", [])):
-        return False
-    if most == 8 and image.mode != "1":
-        most = 1
-    return most is not None and image.width * image.height > most * size
+    pixels, tiles = image.width * image.height, getattr(image, "tile", [])
+    if image.format == "JPEG":
+        return pixels > 512 * size
+    raw = image.format in ("BMP", "PPM", "TIFF") and all(tile[0] == "raw" for tile in tiles)
+    return raw and pixels > size * (8 if image.mode == "1" else 1)
 
 
 def _square(image: Image, cut: Cut) -> Image:

@@ -38,8 +38,8 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (48, 128, 160), dtype=np.uint
 NUMBER = 2000
 SLACK = 2 << 20  # bytes that an allocator may keep or take beyond what is asked of it
 
-# A compressed image cannot be told to lie before it is decoded: 256 pixels of three bytes a byte.
-COULD_BE = {"JPEG": 3 * 256 * 46_000}
+# A compressed image cannot be told to lie before it is decoded: 512 pixels of three bytes a byte.
+COULD_BE = {"JPEG": 3 * 512 * 46_000}
 
 Read = Callable[[Path], object]
 
