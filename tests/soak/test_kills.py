@@ -28,8 +28,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "controlvae bf16": {"objective": "controlvae", "target_kl": 6.0, "precision": "bf16"},
     "geco png": {"data": "pictures", "objective": "geco", "target_recon": 40.0},
     "gaussian": {"likelihood": "gaussian", "sigma": 0.2},
-    "convolutions npz": {"data": "large.npz", "arch": "higgins-conv", "steps": 80},
-    "blobs": {"data": "blobs", "hidden": (8,), "steps": 80},
+    "convolutions npz": {
+        "data": "large.npz",
+        "arch": "higgins-conv",
+        "steps": 80,
+        "checkpoint_every": 3,
+    },
+    "blobs": {"data": "blobs", "hidden": (8,), "steps": 600, "checkpoint_every": 3},
 }
 KILLS = 200
 
