@@ -39,16 +39,16 @@ def forward_formula(logits: Tensor, t: Tensor) -> Tensor:
     logits = bounded(logits)
     positive = logits.clamp(min=0)
     # Not F.binary_cross_entropy_with_logits: its (1 - t) l - logsigmoid(l) cancels for l << 0.
-    penalty = _softplus_(torch.sub(logits, positive, alpha=2))  # of l - 2 max(l, 0) = -|l|
+    penalty = _softplus(torch.sub(logits, positive, alpha=2))  # of l - 2 max(l, 0) = -|l|
     return torch.addcmul(positive, logits, t, value=-1).sum(1) + penalty.sum(1)
 
 
-def _softplus_(x: Tensor) -> Tensor:
-    """ln(1 + exp(x)) for x <= 0, in its place, to a relative rounding of its result however small.
+def _softplus(x: Tensor) -> Tensor:
+    """ln(1 + exp(x)) for x <= 0, to a relative rounding of its result however small.
 
     Confident pixels reach numbers below the normal range, with which exp and log1p take up to two
     hundred times as long. So x stops above that range; and ln(1 + e) is ln(w) of the rounded
-    w = 1 + e and what the rounding lost. In place, for new memory costs more than arithmetic.
+    w = 1 + e and what the rounding lost. New memory costs more than arithmetic, so little is taken.
     """
     e = x.clamp(min=log(torch.finfo(x.dtype).tiny) + 0.01).exp_()
     w = 1 + e

@@ -23,7 +23,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-MODES = ("die", "power", "full", "locked")
 _ERRORS = {"full": errno.ENOSPC, "locked": errno.EACCES}
 _SPARED = {"full": {"unlink", "fsync-folder"}, "locked": {"write", "flush", "fsync"}}
 

@@ -18,6 +18,11 @@ import betavae_core as bv
 
 SETTINGS: dict[str, Any] = TINY | {"data": "images.npy"}
 NEVER = 10**9
+DEATHS = [
+    pytest.param("die", marks=pytest.mark.promise("death")),
+    pytest.param("power", marks=pytest.mark.promise("power")),
+]
+FAILURES = [pytest.param(name, marks=pytest.mark.promise("disk")) for name in ("full", "locked")]
 EXIT_OF_AN_ERROR = 3 << 8  # the wait status of a child that said its error in one line
 
 
@@ -49,13 +54,7 @@ def test_a_run_makes_changes_of_every_kind(whole: tuple[Path, list[str]]) -> Non
     assert kinds <= set(whole[1])
 
 
-@pytest.mark.parametrize(
-    "mode",
-    [
-        pytest.param("die", marks=pytest.mark.promise("death")),
-        pytest.param("power", marks=pytest.mark.promise("power")),
-    ],
-)
+@pytest.mark.parametrize("mode", DEATHS)
 def test_a_run_that_dies_at_any_change_goes_on_bit_for_bit(
     nursery: Nursery, tmp_path: Path, whole: tuple[Path, list[str]], mode: str
 ) -> None:
@@ -70,8 +69,7 @@ def test_a_run_that_dies_at_any_change_goes_on_bit_for_bit(
         tried()
 
 
-@pytest.mark.promise("disk")
-@pytest.mark.parametrize("mode", ["full", "locked"])
+@pytest.mark.parametrize("mode", FAILURES)
 def test_a_disk_that_takes_no_more_is_one_line_and_the_checkpoint_before_loads(
     nursery: Nursery, tmp_path: Path, whole: tuple[Path, list[str]], mode: str
 ) -> None:
@@ -111,15 +109,7 @@ def whole_sweep(nursery: Nursery) -> tuple[Path, list[str]]:
     return out, said.partition("changes: ")[2].split()
 
 
-@pytest.mark.parametrize(
-    "mode",
-    [
-        pytest.param("die", marks=pytest.mark.promise("death")),
-        pytest.param("power", marks=pytest.mark.promise("power")),
-        pytest.param("full", marks=pytest.mark.promise("disk")),
-        pytest.param("locked", marks=pytest.mark.promise("disk")),
-    ],
-)
+@pytest.mark.parametrize("mode", DEATHS + FAILURES)
 def test_a_sweep_that_fails_at_any_change_goes_on_bit_for_bit(
     nursery: Nursery, tmp_path: Path, whole_sweep: tuple[Path, list[str]], mode: str
 ) -> None:
