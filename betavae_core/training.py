@@ -16,7 +16,7 @@ from betavae_core.data import canonical
 from betavae_core.data.dataset import Dataset
 from betavae_core.data.split import split
 from betavae_core.errors import Interrupted, TrainingError, UsageError
-from betavae_core.hardware import choose_device, choose_precision
+from betavae_core.hardware import choose_device, choose_precision, freed_memory_kept
 from betavae_core.objectives import OBJECTIVES, Objective
 from betavae_core.run_directory import (
     RunDirectory,
@@ -31,6 +31,7 @@ from betavae_core.runs import Run, images_of, load, make_model
 from betavae_core.trainer import Progress, Trainer
 
 
+@freed_memory_kept()
 def train(
     config: Config | Mapping[str, Any] | None = None,
     *,

@@ -15,6 +15,7 @@ from math import log
 import torch
 from torch import Tensor
 
+from betavae_core.ops.fused import spare
 from betavae_core.ops.pixelwise import PixelLikelihood, bounded, wide
 
 
@@ -35,30 +36,35 @@ def bernoulli_nll(logits: Tensor, x: Tensor, levels: int = 1, *, backend: str = 
 
 
 def forward_formula(logits: Tensor, t: Tensor) -> Tensor:
-    """The op in plain PyTorch on (B, P), with targets t in [0, 1]."""
+    """The op in plain PyTorch on (B, P), with targets t in [0, 1].
+
+    Not F.binary_cross_entropy_with_logits: its (1 - t) l - logsigmoid(l) cancels for l << 0.
+    """
     logits = bounded(logits)
-    positive = logits.clamp(min=0)
-    # Not F.binary_cross_entropy_with_logits: its (1 - t) l - logsigmoid(l) cancels for l << 0.
-    penalty = _softplus(torch.sub(logits, positive, alpha=2))  # of l - 2 max(l, 0) = -|l|
-    return torch.addcmul(positive, logits, t, value=-1).sum(1) + penalty.sum(1)
+    positive = logits.relu()
+    linear = torch.addcmul(positive, logits, t, value=-1, out=spare(positive))
+    return linear.sum(1) + _softplus(logits.abs_().neg_(), spare(linear))
 
 
-def _softplus(x: Tensor) -> Tensor:
-    """ln(1 + exp(x)) for x <= 0, to a relative rounding of its result however small.
+def _softplus(x: Tensor, place: Tensor | None) -> Tensor:
+    """Σ ln(1 + exp(x)) of each row, in place of x <= 0 and in `place`, of its shape.
 
     Confident pixels reach numbers below the normal range, with which exp and log1p take up to two
     hundred times as long. So x stops above that range; and ln(1 + e) is ln(w) of the rounded
-    w = 1 + e and what the rounding lost. New memory costs more than arithmetic, so little is taken.
+    w = 1 + e and what the rounding lost, to a relative rounding however small e is.
     """
-    e = x.clamp(min=log(torch.finfo(x.dtype).tiny) + 0.01).exp_()
-    w = 1 + e
-    e.sub_(w - 1)
-    return w.log_().add_(e)
+    lowest = log(torch.finfo(x.dtype).tiny) + 0.01
+    e = torch.clamp(x, min=lowest, out=spare(x)).exp_()
+    kept = torch.add(e, 1, out=place).sub_(1)
+    lost = e.sub_(kept).sum(1)
+    return kept.add_(1).log_().sum(1) + lost
 
 
 def backward_formula(logits: Tensor, t: Tensor, dnll: Tensor) -> Tensor:
     """Its gradient: dlogits = dnll (sigmoid(l) - t)."""
-    return (wide(logits).sigmoid() - t) * dnll[:, None]
+    p = wide(logits).sigmoid()
+    slope = torch.sub(p, t, out=spare(p))
+    return torch.mul(slope, dnll[:, None], out=spare(slope))
 
 
 _op = PixelLikelihood("bernoulli_nll", "", forward_formula, backward_formula)

@@ -12,6 +12,18 @@ from importlib import import_module
 from typing import Any
 
 import torch
+from torch import Tensor
+
+
+def spare(tensor: Tensor) -> Tensor | None:
+    """`tensor`, of which only the memory is still wanted, as the `out` of what comes next.
+
+    On a CPU new memory costs several times what the arithmetic does. None where autograd,
+    torch.func or the compiler may still want the values: the result then gets its own.
+    """
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return None
+    return None if torch._C._are_functorch_transforms_active() else tensor
 
 
 def apply(function: type[torch.autograd.Function], *args: Any) -> Any:

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 from math import log, pi
 
+import torch
 from torch import Tensor
 
+from betavae_core.ops.fused import spare
 from betavae_core.ops.pixelwise import PixelLikelihood, wide
 
 
@@ -37,14 +39,19 @@ def gaussian_nll(
 
 def forward_formula(logits: Tensor, t: Tensor, sigma: float) -> Tensor:
     """The op in plain PyTorch on (B, P), with targets t in [0, 1]."""
-    squares = (wide(logits).sigmoid() - t).square().sum(1)
+    mean = wide(logits).sigmoid()
+    residual = torch.sub(mean, t, out=spare(mean))
+    squares = torch.square(residual, out=spare(residual)).sum(1)
     return squares / (2 * sigma**2) + t.shape[1] * (log(sigma) + 0.5 * log(2 * pi))
 
 
 def backward_formula(logits: Tensor, t: Tensor, sigma: float, dnll: Tensor) -> Tensor:
     """Its gradient: with m = sigmoid(l), dlogits = dnll (m - t) / σ² · m (1 - m)."""
     mean = wide(logits).sigmoid()
-    return (mean - t) * (dnll[:, None] / sigma**2) * (mean - mean.square())
+    residual = mean - t
+    slope = torch.mul(residual, dnll[:, None] / sigma**2, out=spare(residual))
+    link = torch.addcmul(mean, mean, mean, value=-1, out=spare(mean))
+    return torch.mul(slope, link, out=spare(slope))
 
 
 _op = PixelLikelihood("gaussian_nll", ", float sigma", forward_formula, backward_formula)

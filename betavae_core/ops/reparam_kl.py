@@ -15,7 +15,7 @@ from torch import Tensor
 from betavae_core.errors import UsageError
 from betavae_core.ops import philox
 from betavae_core.ops.backend import uses_triton
-from betavae_core.ops.fused import FusedOp, apply
+from betavae_core.ops.fused import FusedOp, apply, spare
 
 # exp(18 / 2) = 8103 times the largest normal, 5.77, is still a float16; exp(-30 / 2) = 3e-7.
 LOGVAR_MIN, LOGVAR_MAX = -30.0, 18.0
@@ -101,7 +101,8 @@ def _wide(tensor: Tensor) -> Tensor:
 def forward_formula(mu: Tensor, logvar: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The op in plain PyTorch."""
     m, s = _wide(mu), _wide(logvar).clamp(LOGVAR_MIN, LOGVAR_MAX)
-    z = torch.addcmul(m, (0.5 * s).exp_(), eps)
+    sigma = (0.5 * s).exp_()
+    z = torch.addcmul(m, sigma, eps, out=spare(sigma))
     # expm1: no cancellation near the prior
     kl = torch.addcmul(s.expm1().sub_(s), m, m).mul_(0.5)
     per_latent = kl.mean(0) if len(mu) else kl.sum(0)
@@ -116,11 +117,14 @@ def backward_formula(
     dμ = dz + w μ        dlogvar = dz ε σ / 2 + w (σ² - 1) / 2, and 0 where logvar was bounded
     """
     m, v, g = _wide(mu), _wide(logvar), _wide(dz)
+    half_w = torch.add(0.5 * dkl_sample[:, None], dkl_latent, alpha=0.5 / max(len(mu), 1))
+    dmu = torch.addcmul(g, half_w, m, value=2)
     s = v.clamp(LOGVAR_MIN, LOGVAR_MAX)
-    w = torch.add(dkl_sample[:, None], dkl_latent, alpha=1 / max(len(mu), 1))
-    dmu = torch.addcmul(g, w, m)
-    twice = torch.addcmul(w * s.expm1(), g * eps, (0.5 * s).exp_())
-    dlogvar = (0.5 * twice).masked_fill((v - s).abs_() > 0, 0)  # where NaN stays
+    sigma = (0.5 * s).exp_()
+    noise = torch.mul(sigma, eps, out=spare(sigma))
+    of_kl = torch.mul(s.expm1(), half_w, out=spare(half_w))
+    ds = torch.addcmul(of_kl, g, noise, value=0.5, out=spare(of_kl))
+    dlogvar = ds.masked_fill((v - s).abs_() > 0, 0)  # where NaN stays
     return dmu.to(mu.dtype).contiguous(), dlogvar.to(mu.dtype).contiguous()
 
 
