@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from math import isclose
 from pathlib import Path
 from typing import Any
@@ -273,3 +274,17 @@ def test_mnist_reaches_what_a_plain_model_reaches(
     assert summary["test"]["n"] == 1000
     assert summary["test"]["neg_elbo"] <= most
     assert summary["train"]["neg_elbo"] < summary["test"]["neg_elbo"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not MNIST.is_dir(), reason="needs the MNIST images in ../shared/data/mnist")
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_bf16_ends_where_fp32_does(tmp_path: Path, seed: int) -> None:
+    config = bv.Config(data=str(MNIST), arch="mlp", steps=3000, seed=seed)
+    full, half = (
+        bv.train(replace(config, precision=p), out=tmp_path / p).summary for p in ("fp32", "bf16")
+    )
+    assert full is not None
+    assert half is not None
+    assert half["test"]["neg_elbo"] != full["test"]["neg_elbo"]
+    assert half["test"]["neg_elbo"] == pytest.approx(full["test"]["neg_elbo"], rel=0.005)
