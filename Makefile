@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: train test test-slow soak versions check bench lint clean
+.PHONY: train test test-slow soak sabotage versions check bench lint clean
 
 train: $(VENV)/installed
 	$(BIN)/python cli.py train
@@ -18,6 +18,10 @@ test-slow: $(VENV)/installed
 # Every promise of docs/promises.md, tried at its full size; ends in one table.
 soak: $(VENV)/installed
 	$(BIN)/pytest --soak -m promise
+
+# A fault planted for every promise, in a copy of the tree: its tests must fail.
+sabotage: $(VENV)/installed
+	$(BIN)/pytest -m slow tests/soak/test_sabotage.py
 
 # The lowest and the newest versions of torch, numpy and triton that can be had, and the wheel.
 versions: $(VENV)/installed
