@@ -7,59 +7,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from posterior_cases import N, gaussian, one_in_all, pairs, quadrature
 
 from betavae_core.errors import DataError, UsageError
 from betavae_core.metrics import mixture
 from betavae_core.metrics.decomposition import (
     kl_decomposition,
-    own_share,
     stratified,
     total_correlation,
     weighted,
 )
 from betavae_core.metrics.latents import kl_per_latent
 from betavae_core.metrics.mixture import Mixture
-from betavae_core.metrics.stand_in import StandIn, copula_log_ratio, normal_scores
 from betavae_core.reference import kl_decomposition as oracle
-
-N = 20_000
-Codes = tuple[np.ndarray, np.ndarray]
-
-
-def gaussian(covariance: np.ndarray, sigma: float, n: int = N, seed: int = 0) -> Codes:
-    """Posteriors of width sigma whose aggregate is N(0, covariance)."""
-    D = len(covariance)
-    root = np.linalg.cholesky(covariance - sigma**2 * np.eye(D))
-    mu = np.random.default_rng(seed).normal(size=(n, D)) @ root.T
-    return mu, np.full((n, D), 2 * np.log(sigma))
-
-
-def pairs(rho: float, D: int = 10) -> np.ndarray:
-    return np.kron(np.eye(D // 2), [[1, rho], [rho, 1]])
-
-
-def one_in_all(rho: float, D: int = 10) -> np.ndarray:
-    return np.full((D, D), rho) + (1 - rho) * np.eye(D)
-
-
-def with_idle_latents(mu: np.ndarray, sigma: float, D: int = 10) -> Codes:
-    """The codes, and latents hardly in use up to D."""
-    rng = np.random.default_rng(1)
-    idle = 0.1 * rng.normal(size=(len(mu), D - mu.shape[1]))
-    logvar = np.full((len(mu), D), np.log(0.99))
-    logvar[:, : mu.shape[1]] = 2 * np.log(sigma)
-    return np.column_stack((mu, idle)), logvar
-
-
-def quadrature(mu: np.ndarray, sigma: float) -> float:
-    """The total correlation of a mixture of equal Gaussians in the plane, on a grid."""
-    grid, step = np.linspace(-5, 5, 1001, retstep=True)
-    x, y = (np.exp(oracle.log_normal(grid, m[:, None], 2 * np.log(sigma))) for m in mu.T)
-    q = np.einsum("ni,nj->ij", x, y) / len(mu)
-    product = np.outer(x.mean(0), y.mean(0))
-    inside = q > 1e-300
-    return float((q[inside] * np.log(q[inside] / product[inside])).sum() * step**2)
-
 
 # --- the estimators, as they are defined -------------------------------------------------------
 
@@ -222,180 +182,6 @@ def test_uncorrected_the_bias_is_nats_and_of_either_sign() -> None:
         for sigma in (0.1, 0.5)
     ]
     assert read == pytest.approx([15.04, -1.01], abs=0.05)
-
-
-# --- the correction ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("sigma", [0.02, np.sqrt(0.1), 0.6])
-def test_independent_latents_read_zero_at_batch_64(sigma: float) -> None:
-    found = total_correlation(*gaussian(pairs(0), sigma), batch_size=64)
-    assert found == pytest.approx(0, abs=0.05)  # 0.5 is asked for
-
-
-def test_independent_latents_read_zero_by_weighted_sampling_too() -> None:
-    found = total_correlation(*gaussian(pairs(0), 0.5, 5000), batch_size=64, sampling="weighted")
-    assert found == pytest.approx(0, abs=0.05)
-
-
-@pytest.mark.parametrize(
-    ("covariance", "sigma"),
-    [
-        (pairs(0.277), 0.1),  # 0.2 nats
-        (pairs(0.277), 0.5),
-        (one_in_all(0.3), 0.3),  # 1
-        (pairs(0.93), 0.05),  # 5
-        (one_in_all(0.7), 0.5),  # 4.4
-    ],
-)
-def test_a_gaussian_reads_its_total_correlation_at_batch_64(
-    covariance: np.ndarray, sigma: float
-) -> None:
-    truth = oracle.gaussian_total_correlation(covariance)
-    found = total_correlation(*gaussian(covariance, sigma), batch_size=64)
-    assert found == pytest.approx(truth, rel=0.1)
-
-
-@pytest.mark.parametrize("sigma", [0.1, 0.5])
-@pytest.mark.parametrize("rho", [0.0, 0.7])
-def test_the_whole_aggregate_reads_the_same(rho: float, sigma: float) -> None:
-    truth = oracle.gaussian_total_correlation(one_in_all(rho))
-    found = total_correlation(*gaussian(one_in_all(rho), sigma, 3000), samples=2000)
-    assert found == pytest.approx(truth, rel=0.1, abs=0.05)
-
-
-@pytest.mark.parametrize("batch_size", [None, 64])
-@pytest.mark.parametrize("sigma", [0.05, 0.4])
-def test_duplicates_of_three_classes_read_what_they_share(
-    sigma: float, batch_size: int | None
-) -> None:
-    """No Gaussian, and no Gaussian copula: clusters that posteriors resolve.
-
-    Over seeds the whole reads 2 % high, give or take 2 %, batch 64 7 % high, give or take 2 %.
-    """
-    classes = 1.2 * np.random.default_rng(0).integers(-1, 2, 3000)
-    mu = np.column_stack((classes, classes))
-    truth = quadrature(1.2 * np.array([[-1, -1], [0, 0], [1, 1]]), sigma)
-    codes = with_idle_latents(mu, sigma)
-    found = total_correlation(*codes, batch_size=batch_size, samples=3000)
-    assert found == pytest.approx(truth, rel=0.15 if batch_size else 0.1)
-
-
-def test_a_ring_has_no_correlation_and_yet_is_seen() -> None:
-    angle = np.random.default_rng(0).uniform(0, 2 * np.pi, 3000)
-    mu = 1.4 * np.column_stack((np.cos(angle), np.sin(angle)))
-    found = total_correlation(*with_idle_latents(mu, 0.1), samples=2000)
-    assert found == pytest.approx(quadrature(mu[:1000], 0.1), rel=0.1)
-
-
-def test_what_no_posterior_overlaps_is_the_rank_correlation_alone_and_the_own_share_says_so() -> (
-    None
-):
-    uniform = np.random.default_rng(0).uniform(-1.7, 1.7, (2000, 10))
-    turned = uniform @ (np.kron(np.eye(5), [[1, 1], [1, -1]]) / np.sqrt(2))
-    narrow = np.full_like(turned, 2 * np.log(0.03))
-    assert total_correlation(turned, narrow, samples=1000) == pytest.approx(
-        0, abs=0.05
-    )  # 1.5 in truth
-    assert own_share(turned, narrow) == pytest.approx(1, abs=0.01)
-
-
-def test_the_own_share_is_one_nth_where_all_posteriors_are_one() -> None:
-    zero = np.zeros((50, 3))
-    assert own_share(zero, zero) == pytest.approx(1 / 50)
-
-
-@pytest.mark.parametrize("batch_size", [None, 64])
-def test_order_and_sign_of_latents_do_not_matter(batch_size: int | None) -> None:
-    rng = np.random.default_rng(1)
-    mu, logvar = gaussian(one_in_all(0.5, 5), 0.3, 3000)
-    order, sign = rng.permutation(5), rng.choice([-1, 1], 5)
-    settings: dict[str, Any] = {"batch_size": batch_size, "samples": 2000}
-    before = total_correlation(mu, logvar, **settings)
-    after = total_correlation(mu[:, order] * sign, logvar[:, order], **settings)
-    assert after == pytest.approx(before, abs=0.1)
-
-
-def test_turning_unequal_latents_by_45_degrees_makes_them_correlate() -> None:
-    mu, logvar = gaussian(np.diag([1.0, 0.2]), 0.1, 3000)
-    turned = mu @ (np.array([[1, 1], [1, -1]]) / np.sqrt(2))
-    truth = -0.5 * np.log(1 - (0.8 / 1.2) ** 2)
-    assert total_correlation(mu, logvar) == pytest.approx(0, abs=0.05)
-    assert total_correlation(turned, logvar) == pytest.approx(truth, rel=0.1)
-
-
-def test_a_single_latent_correlates_with_nothing() -> None:
-    mu, logvar = gaussian(np.eye(1), 0.3, 1000)
-    assert total_correlation(mu, logvar, samples=500) == pytest.approx(0, abs=1e-9)
-
-
-def test_the_seed_decides_the_draws() -> None:
-    codes = gaussian(pairs(0.5, 4), 0.3, 1000)
-    first, again, other = (total_correlation(*codes, samples=200, seed=seed) for seed in (0, 0, 1))
-    assert first == again != other
-
-
-# --- the stand-in --------------------------------------------------------------------------------
-
-
-def test_a_stand_in_has_every_latent_as_it_was() -> None:
-    rng = np.random.default_rng(0)
-    mu, logvar = rng.normal(size=(2, 300, 3))
-    stand_in = StandIn.of(mu, logvar, rng)
-    for d in range(3):
-        given, dealt = (
-            sorted(zip(m[:, d], v[:, d], strict=True))
-            for m, v in ((mu, logvar), (stand_in.mu, stand_in.logvar))
-        )
-        assert given == dealt
-    assert not np.array_equal(mu, stand_in.mu)
-
-
-def test_a_stand_in_has_the_rank_correlation_and_no_other_dependence() -> None:
-    rng = np.random.default_rng(0)
-    mu, logvar = gaussian(np.array([[1, 0.8], [0.8, 1]]), 0.1)
-    curved = np.column_stack((mu**3, mu[:, 0] ** 2))  # the last depends on the first, unranked
-    stand_in = StandIn.of(curved, np.column_stack((logvar, logvar[:, 0])), rng)
-    found = np.corrcoef(normal_scores(stand_in.mu, rng).T)
-    expected = np.corrcoef(normal_scores(curved, rng).T)
-    assert found == pytest.approx(expected, abs=0.03)
-    assert abs(np.corrcoef(stand_in.mu[:, 0] ** 2, stand_in.mu[:, 2] ** 2)[0, 1]) < 0.05
-
-
-@pytest.mark.parametrize("sigma", [0.05, 0.5])
-def test_the_total_correlation_of_a_gaussian_stand_in_is_known(sigma: float) -> None:
-    rng = np.random.default_rng(0)
-    covariance = np.array([[1, 0.7], [0.7, 1]])
-    stand_in = StandIn.of(*gaussian(covariance, sigma), rng)
-    z, rows = stand_in.draw(rng.normal(size=(N, 2))), np.arange(N)
-    inverse = np.linalg.inv(covariance) - np.eye(2)
-    exact = -(np.log(1 - 0.7**2) + ((z @ inverse) * z).sum(1)) / 2  # ln q(z)/q(z_1)q(z_2)
-    found = stand_in.log_ratio(z, rows)
-    assert np.abs(found - exact).mean() < 0.03
-    assert found.mean() == pytest.approx(-0.5 * np.log(1 - 0.7**2), abs=0.03)
-
-
-def test_the_total_correlation_of_a_stand_in_that_is_no_gaussian_is_known() -> None:
-    rng = np.random.default_rng(0)
-    classes = np.random.default_rng(1).integers(-1, 2, 3000) * 1.2
-    mu = np.column_stack((classes, classes)) + 1e-3 * rng.normal(size=(3000, 1))
-    stand_in = StandIn.of(mu, np.full_like(mu, 2 * np.log(0.3)), rng)
-    z, rows = stand_in.draw(rng.normal(size=mu.shape)), np.arange(3000)
-    truth = quadrature(stand_in.mu, 0.3)
-    # What the Gaussian in place of a class's share of the copula costs: it reads 6 % low here.
-    assert stand_in.log_ratio(z, rows).mean() == pytest.approx(truth, rel=0.1)
-
-
-def test_ties_do_not_pass_for_correlation() -> None:
-    scores = normal_scores(np.zeros((2000, 2)), np.random.default_rng(0))
-    assert abs(np.corrcoef(scores.T)[0, 1]) < 0.1
-
-
-def test_the_fitted_copula_has_its_mean_exactly() -> None:
-    rng = np.random.default_rng(0)
-    scores = normal_scores(gaussian(one_in_all(0.5, 4), 0.1, 700)[0], rng)
-    expected = oracle.gaussian_total_correlation(np.corrcoef(scores.T))
-    assert copula_log_ratio(scores).mean() == pytest.approx(expected, abs=1e-12)
 
 
 # --- mistakes ------------------------------------------------------------------------------------
