@@ -19,12 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from betavae_core.bench.agreement import agree, standard_normal
+from betavae_core.feed import Noise
 from betavae_core.ops import bernoulli_nll, gaussian_nll, philox, reparam_kl
 from betavae_core.ops.backend import uses_triton
 
 Tensors = tuple[Tensor, ...]
 
-BLOCK = 64  # steps whose noise is drawn at once on a CPU, as in training
 LEVELS = 255
 SIGMA = 0.1
 _TOLERANCE = 1e-4  # of the rms: float32 sums of thousands of terms, and no error of 0.1 %
@@ -54,27 +54,23 @@ class Case:
     calls: int = 1
 
 
-class Noise:
+class Supply:
     """The argument of `reparam_kl` that is noise, step by step, as training gives it."""
 
     def __init__(self, rows: int, latents: int, device: str) -> None:
-        self.fused = uses_triton("auto", torch.empty(0, device=device))
-        self.calls = 1 if self.fused else BLOCK
-        self._latents, self._samples = latents, torch.arange(rows, device=device)
+        fused = uses_triton("auto", torch.empty(0, device=device))
+        self._noise = None if fused else Noise(0, rows, latents, torch.device(device))
         self._key, self._step = philox.make_key(0, device=device), 0
-        self._keys = self._key + torch.tensor([0, 1], device=device) * torch.arange(
-            BLOCK, device=device
-        ).unsqueeze(1)
+        self.calls = self._noise.steps if self._noise else 1
 
     def next(self) -> dict[str, Any]:
-        """key= of the step for the kernel to draw from, or eps= from the block at hand."""
-        if self.fused:
+        """key= of the step for the kernel to draw from, or eps= from what is at hand."""
+        if not self._noise:
             return {"key": self._key}
-        row = self._step % BLOCK
-        if row == 0:
-            self._eps = philox.normal(self._keys, self._samples, self._latents)
+        self._noise.prepare(self._step)
+        row = self._step % self._noise.steps
         self._step += 1
-        return {"eps": self._eps[row]}
+        return {"eps": self._noise.eps[row].clone()}  # which the next draw leaves alone
 
 
 def reparam_kl_case(B: int, D: int, device: str) -> Case:
@@ -83,7 +79,7 @@ def reparam_kl_case(B: int, D: int, device: str) -> Case:
     mu, logvar, dz = (_normal(generator, B, D) for _ in range(3))
     upstream = dz, _normal(generator, B), _normal(generator, D)
     leaves = mu.requires_grad_(), logvar.requires_grad_()
-    noise = Noise(B, D, device)
+    noise = Supply(B, D, device)
 
     def check(outputs: Tensors, gradients: Tensors) -> None:
         check_reparam_kl(leaves, upstream, outputs, gradients)

@@ -1,9 +1,9 @@
 """What a step sees: its images and its noise, a pure function of (settings, step).
 
 Position p of the run, p = step · B + row, is image order(epoch)[p mod N] of the training set, with
-epoch = p // N: batches run on across the end of an epoch. Indices and noise are drawn for a block
-of steps at a time, which on a CPU costs little more than drawing them for one. A block lies in
-tensors that stay where they are: a captured step finds the next block in the place of the last.
+epoch = p // N: batches run on across the end of an epoch. Indices and noise are drawn for many
+steps at a time, which on a CPU costs little more than drawing them for one. A block lies in tensors
+that stay where they are: a captured step finds the next block in the place of the last.
 """
 
 from __future__ import annotations
@@ -15,6 +15,36 @@ from betavae_core.data.resident import Resident
 from betavae_core.ops import philox
 
 BLOCK = 64
+_AHEAD = 2**18  # normals drawn at once, a megabyte, where that is more than a block
+
+
+class Noise:
+    """The noise of a run for the formulas in plain PyTorch, (B, D) a step.
+
+    `steps` steps of it are drawn at once, in memory of its own: new memory costs a CPU as much as
+    the arithmetic.
+    """
+
+    def __init__(self, seed: int, batch_size: int, latent_dim: int, device: torch.device) -> None:
+        self.steps = BLOCK * max(1, _AHEAD // max(1, BLOCK * batch_size * latent_dim))
+        self._seed, self._room = seed, philox.Room(device)
+        self._samples = torch.arange(batch_size, device=device)
+        self.eps = torch.empty(self.steps, batch_size, latent_dim, device=device)
+        self._first = -self.steps  # the first step at hand
+
+    def prepare(self, step: int) -> None:
+        """Have the noise of `step` at hand."""
+        if self._first <= step < self._first + self.steps:
+            return
+        first = step - step % self.steps
+        self._first = -self.steps  # an interrupt on the way leaves none, rather than half
+        key = philox.make_key(self._seed, first, self._samples.device)
+        philox.fill_normal(self.eps, key, self._samples, philox.NOISE, self._room)
+        self._first = first
+
+    def at(self, step: Tensor) -> Tensor:
+        """Of a step that is at hand, an int64 (1,)."""
+        return self.eps.index_select(0, step % self.steps)[0]
 
 
 class Feed:
@@ -36,13 +66,12 @@ class Feed:
         fused: bool,
     ) -> None:
         self.images, self.indices = images, indices
-        self.seed, self.batch_size, self.latent_dim = seed, batch_size, latent_dim
-        self.fused = fused
+        self.seed, self.batch_size = seed, batch_size
         self._first = -BLOCK  # the first step of the block at hand
         device = indices.device
         self._index = torch.zeros(BLOCK, batch_size, dtype=torch.int64, device=device)
         self._keys = torch.zeros(BLOCK, 2, dtype=torch.int64, device=device)
-        self._eps = torch.zeros(BLOCK, 0 if fused else batch_size, latent_dim, device=device)
+        self.noise = None if fused else Noise(seed, batch_size, latent_dim, device)
         self._epochs = range(0)
         self._order = torch.empty(0)
 
@@ -55,28 +84,27 @@ class Feed:
         """Have the block that `step` is in at hand."""
         if not self._first <= step < self._first + BLOCK:
             self._draw(step - step % BLOCK)
+        if self.noise:
+            self.noise.prepare(step)
 
     def at(self, step: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """As `batch`, for a step of the block at hand that only the device knows, an int64 ()."""
-        row = step.reshape(1) % BLOCK
-        x = self.images.gather(self._index.index_select(0, row)[0])
-        if self.fused:
-            return x, {"key": self._keys.index_select(0, row)[0]}
-        return x, {"eps": self._eps.index_select(0, row)[0]}
+        step = step.reshape(1)
+        x = self.images.gather(self._index.index_select(0, step % BLOCK)[0])
+        if self.noise:
+            return x, {"eps": self.noise.at(step)}
+        return x, {"key": self._keys.index_select(0, step % BLOCK)[0]}
 
     def _draw(self, first: int) -> None:
-        """The indices and the noise of the block of steps that starts at `first`."""
+        """The indices and the keys of the block of steps that starts at `first`."""
         device = self.indices.device
         index = self.indices[self._positions(first)]
         steps = torch.arange(first, first + BLOCK, device=device)
         seed = philox.make_key(self.seed, device=device)[0].expand_as(steps)
         keys = torch.stack((seed, steps), dim=1)
-        samples = torch.arange(0 if self.fused else self.batch_size, device=device)
-        eps = philox.normal(keys, samples, self.latent_dim)
         self._first = -BLOCK  # an interrupt on the way leaves no block, rather than half of one
         self._index.copy_(index)
         self._keys.copy_(keys)
-        self._eps.copy_(eps)
         self._first = first
 
     def _positions(self, first: int) -> Tensor:

@@ -15,6 +15,9 @@ from betavae_core.errors import UsageError
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 _MIB = 2**20
 
+# What PyTorch hands to the vector mathematics library of MKL, as far as it is called here.
+MKL_FUNCTIONS = ("cos", "exp", "log", "sin", "sqrt", "tanh")
+
 
 def choose_device(device: str) -> str:
     """`cuda` or `cpu` for `auto`. Raises UsageError for a GPU that is not there."""
@@ -41,6 +44,18 @@ def environment(device: str) -> dict[str, Any]:
     """Everything besides the settings that the last bits of a run depend on."""
     name = torch.cuda.get_device_name() if device == "cuda" else _cpu_name()
     return {"torch": torch.__version__, "threads": torch.get_num_threads(), "device": name}
+
+
+def choose_vector_math() -> None:
+    """Have MKL choose its code for each function now, on one thread.
+
+    It does so in a function's first call, and if that call runs on two threads, one of them may get
+    the code of low accuracy for its share: about one process in forty drew its first noise 4e-5
+    off (MKL before 2025.0; pytorch/pytorch issue 188792).
+    """
+    for dtype in (torch.float32, torch.float64):
+        for name in MKL_FUNCTIONS:
+            getattr(torch, name)(torch.ones(1, dtype=dtype))
 
 
 @contextmanager

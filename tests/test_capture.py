@@ -100,14 +100,17 @@ def test_many_steps_in_one_call_are_as_many_calls_bit_for_bit(
 def test_the_tensors_of_the_step_stay_where_they_are(tmp_path: Path) -> None:
     """A graph reads and writes fixed addresses: the next block must lie in the last one's place."""
     with trainer(tmp_path / "run") as one:
+        noise = one.feed.noise
+        assert noise is not None
         one.advance(64)
-        kept = one.feed._index, one.feed._keys, one.feed._eps, one.rows, one.counter
+        kept = one.feed._index, one.feed._keys, noise.eps, one.rows, one.counter
         places = [tensor.data_ptr() for tensor in kept]
-        first = one.feed._eps.clone()
+        first = noise.eps.clone()
         one.advance(64)
-        now = one.feed._index, one.feed._keys, one.feed._eps, one.rows, one.counter
+        noise.prepare(noise.steps)
+        now = one.feed._index, one.feed._keys, noise.eps, one.rows, one.counter
         assert [tensor.data_ptr() for tensor in now] == places
-        assert not torch.equal(first, one.feed._eps)
+        assert not torch.equal(first, noise.eps)
 
 
 class Graph:

@@ -103,7 +103,8 @@ def test_a_batch_is_a_function_of_its_step_whatever_was_asked_before(fused: bool
 
 def test_the_noise_of_a_step_is_the_oracle_s() -> None:
     source = feed(50, 8)
-    for step in (0, 1, 63, 64, 1000):
+    assert source.noise is not None
+    for step in (0, 1, 63, 64, 1000, source.noise.steps - 1, source.noise.steps):
         eps = source.batch(step)[1]["eps"]
         assert torch.equal(eps, philox.normal(philox.make_key(SEED, step), torch.arange(8), 5))
         assert (
@@ -135,15 +136,18 @@ def test_a_draw_that_was_interrupted_leaves_the_feed_as_it_was(
 ) -> None:
     source = feed(101, 8)
     source.batch(0)
+    assert source.noise is not None
+    later = source.noise.steps
 
-    def interrupted(*_: object) -> Tensor:
+    def interrupted(out: Tensor, *_: object) -> Tensor:
+        out[: len(out) // 2] = torch.nan
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(philox, "normal", interrupted)
+        patch.setattr(philox, "fill_normal", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            source.batch(64)
-    for step in (64, 0):
+            source.batch(later)
+    for step in (0, later):
         x, noise = source.batch(step)
         fresh_x, fresh_noise = feed(101, 8).batch(step)
         assert torch.equal(x, fresh_x)

@@ -1,11 +1,15 @@
-"""What the machine is asked for: memory that a training gave back is there for its next step."""
+"""What the machine is asked for: memory kept for the next step, and mathematics of one accuracy."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from betavae_core import hardware
 
 # Two blocks of 4 MB that come and go, as activations do; a fault is a page taken from the system.
 COUNT_FAULTS = """
@@ -40,3 +44,42 @@ def test_memory_freed_in_training_is_not_taken_from_the_system_again() -> None:
     without, within = map(int, done.stdout.split())
     assert without > 1000
     assert within < 100
+
+
+# What ATen/cpu/vml.h of PyTorch hands to MKL.
+VECTOR_MATH = (
+    *("acos", "asin", "atan", "cos", "erf", "erfc", "erfinv", "exp", "log", "log10"),
+    *("log2", "sin", "sqrt", "tan", "tanh", "trunc"),
+)
+
+FIRST_CALLS = """
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+class Calls(TorchDispatchMode):
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if args and torch.is_tensor(args[0]) and args[0].numel() == 1:
+            print(function.overloadpacket.__name__, args[0].dtype)
+        return result
+
+with Calls():
+    import betavae_core.ops
+"""
+
+
+def test_the_first_call_of_every_function_of_mkl_is_on_one_thread() -> None:
+    """One element is one thread's; two threads could be given code of different accuracy."""
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_CALLS], capture_output=True, text=True, check=True
+    )
+    calls = done.stdout.splitlines()
+    for name in hardware.MKL_FUNCTIONS:
+        assert {f"{name} torch.float32", f"{name} torch.float64"} <= set(calls)
+
+
+def test_no_function_of_mkl_is_called_that_was_not_chosen() -> None:
+    root = Path(hardware.__file__).parent
+    source = "".join(path.read_text() for path in root.rglob("*.py"))
+    called = {name for name in VECTOR_MATH if re.search(rf"(?<!np)\.{name}_?\(", source)}
+    assert {"exp", "log"} <= called <= set(hardware.MKL_FUNCTIONS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from betavae_core.reference import philox as oracle
 
 SEEDS = (0, 1, -1, -(2**63), 2**63 + 12345, 2**64 - 1, 0x0123456789ABCDEF, 2**32)
 MILLION = 1_000_000
+CPU = torch.device("cpu")
 
 
 def rows(count: int, first: int = 0) -> Tensor:
@@ -81,7 +83,7 @@ def test_a_million_normals_are_those_of_the_oracle(dtype: torch.dtype, bound: fl
 def test_the_extreme_uniforms_give_finite_normals(
     u: float, radius: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lane = torch.full((2, 1), int(u * 2**32))
+    lane = torch.full((1, 2), int(u * 2**32))
     monkeypatch.setattr(philox, "words", lambda *_: (lane,) * 4)
     n = philox.normal(philox.make_key(0), rows(2), 4).numpy()
     np.testing.assert_allclose(np.hypot(n[:, ::2], n[:, 1::2]), radius, atol=1e-6)
@@ -102,15 +104,26 @@ def test_the_normals_of_few_latents_are_the_first_of_many() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(("batch", "latents"), [(64, 10), (7, 3), (1, 1), (33, 5)])
-def test_a_block_of_keys_draws_what_each_key_draws(
-    batch: int, latents: int, dtype: torch.dtype
-) -> None:
-    keys = torch.stack([philox.make_key(11, step) for step in range(20)])
-    block = philox.normal(keys, rows(batch), latents, dtype=dtype)
-    assert block.shape == (20, batch, latents)
-    for key, noise in zip(keys, block, strict=True):
-        assert torch.equal(philox.normal(key, rows(batch), latents, dtype=dtype), noise)
+@pytest.mark.parametrize(("batch", "latents"), [(64, 10), (7, 3), (1, 1), (33, 5), (4000, 30)])
+def test_many_steps_draw_what_each_step_draws(batch: int, latents: int, dtype: torch.dtype) -> None:
+    block, room = torch.full((7, batch, latents), torch.nan, dtype=dtype), philox.Room(CPU)
+    for first in (2**32 - 3, 5):  # the second time in what the first has left
+        key = philox.make_key(11, first)
+        assert philox.fill_normal(block, key, rows(batch), philox.NOISE, room) is block
+        for step, noise in enumerate(block, first):
+            key = philox.make_key(11, step)
+            assert torch.equal(philox.normal(key, rows(batch), latents, dtype=dtype), noise)
+
+
+def test_words_of_any_shapes_are_those_of_the_oracle() -> None:
+    """Words are small until they have met; here they meet in every order."""
+    counter = (rows(5), rows(3)[:, None], torch.tensor(7), rows(2)[:, None, None])
+    for order in itertools.permutations(counter):
+        copies = [word.clone() for word in order]
+        got = torch.stack(torch.broadcast_tensors(*philox.philox4x32(order, torch.tensor(-9))))
+        exact = oracle.philox4x32(tuple(np.broadcast_arrays(*order)), oracle.key_of(-9))
+        np.testing.assert_array_equal(got.numpy().astype(np.uint64), np.stack(exact))
+        assert all(torch.equal(word, copy) for word, copy in zip(order, copies, strict=True))
 
 
 @pytest.mark.parametrize(("batch", "latents"), [(64, 10), (14, 3), (2, 1), (66, 5)])
@@ -161,8 +174,9 @@ def test_a_million_normals_have_the_moments_of_a_standard_normal() -> None:
 
 
 def test_lanes_samples_and_steps_are_uncorrelated() -> None:
-    keys = torch.stack([philox.make_key(0, step) for step in range(40)])
-    n = philox.normal(keys, rows(3125), 8).numpy()  # a million
+    block = torch.empty(40, 3125, 8)  # a million
+    key, room = philox.make_key(0), philox.Room(CPU)
+    n = philox.fill_normal(block, key, rows(3125), philox.NOISE, room).numpy()
     for axis, what in enumerate(("steps", "samples", "latents")):
         one, next_one = (np.delete(n, i, axis).ravel() for i in (-1, 0))
         for power in (1, 2):  # neighbours are unrelated in sign and in size

@@ -5,6 +5,7 @@ likelihoods. Each file holds an op's plain PyTorch formula, its gradient, its re
 `torch.library` and the choice between the formula and the fused Triton kernel.
 """
 
+from betavae_core.hardware import choose_vector_math
 from betavae_core.ops.bernoulli_nll import bernoulli_nll
 from betavae_core.ops.gaussian_nll import gaussian_nll
 from betavae_core.ops.reparam_kl import LOGVAR_MAX, LOGVAR_MIN, ReparamKL, reparam_kl
@@ -17,3 +18,5 @@ __all__ = [
     "gaussian_nll",
     "reparam_kl",
 ]
+
+choose_vector_math()

@@ -2,13 +2,12 @@
 
 A draw is a function of a key `[seed, step]`, an int64 tensor that lives on the device, and of
 (sample, latent, stream); see `betavae_core.reference.philox` for the layout of the counter, the
-conversion to uniforms and normals, and the sources. Keys may be stacked, (..., 2): one call then
-draws the noise of many steps, (..., B, D), which on a CPU costs little more than that of one.
+conversion to uniforms and normals, and the sources. On a CPU the noise of many steps drawn at once
+costs little more than that of one, and none of it depends on how many those are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import pi
 
 import torch
@@ -22,8 +21,8 @@ _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 _SHUFFLE_ROUNDS = 32
 _MASK = 0xFFFFFFFF
-_DENSE = torch.contiguous_format
-_CHUNK = 2**16  # counters, each of 8 bytes in about six temporaries
+_TOP = _MASK - 0xFF  # the 24 bits that become a uniform
+_CHUNK = 3 * 2**15  # counters, each of 8 bytes in six temporaries
 
 
 def make_key(seed: int, step: int = 0, device: torch.device | str = "cpu") -> Tensor:
@@ -32,57 +31,108 @@ def make_key(seed: int, step: int = 0, device: torch.device | str = "cpu") -> Te
     return torch.tensor([signed, step], dtype=torch.int64, device=device)
 
 
-def philox4x32(counter: tuple[Tensor | int, ...], seed: Tensor) -> tuple[Tensor, ...]:
+class Room:
+    """Tensors to write over, by shape and type: on a CPU new memory costs more than arithmetic."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._free: dict[tuple[torch.Size, torch.dtype], list[Tensor]] = {}
+
+    def take(self, shape: torch.Size, dtype: torch.dtype = torch.int64) -> Tensor:
+        """A tensor of any content."""
+        free = self._free.get((shape, dtype))
+        return free.pop() if free else torch.empty(shape, dtype=dtype, device=self._device)
+
+    def give(self, *tensors: Tensor) -> None:
+        """Take back what nobody reads any more."""
+        for tensor in tensors:
+            self._free.setdefault((tensor.shape, tensor.dtype), []).append(tensor)
+
+    def xor(self, a: Tensor, b: Tensor) -> Tensor:
+        """a ^ b, in place of `a` unless it has to grow; `a` is given back then."""
+        if a.shape == b.shape or not b.ndim:
+            return a.bitwise_xor_(b)
+        shape = torch.broadcast_shapes(a.shape, b.shape)
+        if a.shape == shape:
+            return a.bitwise_xor_(b)
+        grown = torch.bitwise_xor(a, b, out=self.take(shape))
+        self.give(a)
+        return grown
+
+
+def philox4x32(
+    counter: tuple[Tensor | int, ...], seed: Tensor, room: Room | None = None
+) -> tuple[Tensor, ...]:
     """Four tensors of 32-bit words at `counter` (four broadcastable int64 tensors or ints).
 
-    The second and the fourth word of a round are the low halves of products; their high halves
-    are masked away only where they have met the next round's words, which saves passes. What
-    remains goes on in place: on a CPU new memory costs several times what the arithmetic does.
+    A word has the shape of what was mixed into it so far, so that the first two rounds are small;
+    all work is done in place of the words and in tensors that go round in `room`.
     """
-    k0, k1 = seed & _MASK, (seed >> 32) & _MASK
-    words = (torch.as_tensor(word, device=seed.device) for word in counter)
-    c0, c1, c2, c3 = (word.clone(memory_format=_DENSE) for word in torch.broadcast_tensors(*words))
-    high0, high1 = torch.empty_like(c0), torch.empty_like(c0)
-    for _ in range(_ROUNDS):
-        _multiply(0, c0, high0)
-        _multiply(1, c2, high1)
-        high1.bitwise_xor_(c1).bitwise_xor_(k0).bitwise_and_(_MASK)
-        high0.bitwise_xor_(c3).bitwise_xor_(k1).bitwise_and_(_MASK)
-        c0, c1, c2, c3, high0, high1 = high1, c2, high0, c0, c1, c3
-        k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
+    room = room or Room(seed.device)
+    tensors = (torch.as_tensor(word, device=seed.device) for word in counter)
+    c0, c1, c2, c3 = (room.take(word.shape).copy_(word) for word in tensors)
+    for k0, k1 in zip(_round_keys(seed & _MASK, 0), _round_keys(seed >> 32, 1), strict=True):
+        high0, low0 = _multiply(0, c0, room)
+        high1, low1 = _multiply(1, c2, room)
+        c0, c2 = _mix(high1, c1, k0, room), _mix(high0, c3, k1, room)
+        c1, c3 = low1, low0
     return c0, c1.bitwise_and_(_MASK), c2, c3.bitwise_and_(_MASK)
 
 
-def _multiply(which: int, c: Tensor, high: Tensor) -> None:
-    """Turn c in [0, 2^32) and `high` into integers that end in the low and the high half of M c.
+def _round_keys(k: Tensor, which: int) -> tuple[Tensor, ...]:
+    """The key of each round from half a seed."""
+    rounds = torch.arange(_ROUNDS, device=k.device).view(-1, *(1,) * k.ndim)
+    return ((k + _WEYL[which] * rounds) & _MASK).unbind()
+
+
+def _multiply(which: int, c: Tensor, room: Room) -> tuple[Tensor, Tensor]:
+    """Integers that end in the high and in the low half of M c, for c in [0, 2^32).
 
     M c wraps in 64 bits, which eager PyTorch may do. Inductor turns it into C++, where a signed
     overflow may do anything: so there m = M - 2^32, of under 30 bits, and M c = m c + 2^32 c.
     """
     if torch.compiler.is_compiling():
         product = _SMALLER[which] * c
-        high.copy_((product >> 32) + c)
-        c.copy_(product)
-    else:
-        torch.bitwise_right_shift(c.mul_(_MULTIPLIERS[which]), 32, out=high)
+        return (product >> 32) + c, product
+    product = c.mul_(_MULTIPLIERS[which])
+    return torch.bitwise_right_shift(product, 32, out=room.take(c.shape)), product
 
 
-def words(key: Tensor, samples: Tensor, latents: int, stream: int) -> tuple[Tensor, ...]:
-    """Lanes 0 to 3, each (..., B, ceil(D / 4)) int64 in [0, 2^32)."""
-    groups = torch.arange(-(-latents // 4), device=key.device)
-    seed, step = key[..., 0, None, None], key[..., 1, None, None] & _MASK
-    return philox4x32((step, samples[:, None] & _MASK, groups, stream), seed)
+def _mix(high: Tensor, word: Tensor, key: Tensor, room: Room) -> Tensor:
+    """high ^ word ^ key in [0, 2^32); both tensors are used up."""
+    word = room.xor(word, key)
+    mixed = room.xor(high, word)
+    room.give(word)
+    return mixed.bitwise_and_(_MASK)
+
+
+def words(
+    key: Tensor,
+    samples: Tensor,
+    latents: int,
+    stream: int,
+    steps: int = 1,
+    room: Room | None = None,
+) -> tuple[Tensor, ...]:
+    """Lanes 0 to 3 of the step in `key` and those after it: (steps, ceil(D / 4), B) int64 each.
+
+    Samples come last, for along them it is quick to broadcast.
+    """
+    groups = torch.arange(-(-latents // 4), device=key.device)[:, None]
+    step = (key[1] + torch.arange(steps, device=key.device))[:, None, None]
+    return philox4x32((step & _MASK, samples & _MASK, groups, stream), key[0], room)
 
 
 def bits(key: Tensor, samples: Tensor, latents: int, stream: int) -> Tensor:
-    """(..., B, D) int64 words in [0, 2^32) for keys (..., 2) and `samples` (B,)."""
-    return _interleave(words(key, samples, latents, stream), latents)
+    """(B, D) int64 words in [0, 2^32) for a key (2,) and `samples` (B,)."""
+    lanes = torch.cat(words(key, samples, latents, stream))  # (4, groups, B)
+    return lanes.permute(2, 1, 0).flatten(1)[:, :latents].contiguous()
 
 
 def uniform(
     key: Tensor, samples: Tensor, latents: int, stream: int, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """(..., B, D) uniforms on [0, 1), multiples of 2^-24: the same numbers in any dtype."""
+    """(B, D) uniforms on [0, 1), multiples of 2^-24: the same numbers in any dtype."""
     return (bits(key, samples, latents, stream) >> 8).to(dtype) * 2.0**-24
 
 
@@ -93,34 +143,38 @@ def normal(
     stream: int = NOISE,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """(..., B, D) standard normals by Box-Muller; float32 is within 4e-6 of the oracle.
+    """(B, D) standard normals by Box-Muller; float32 is within 4e-6 of the oracle."""
+    out = torch.empty(1, len(samples), latents, dtype=dtype, device=key.device)
+    return fill_normal(out, key, samples, stream, Room(key.device))[0]
 
-    Of keys (S, 2) it draws as many at a time as keep the integers in the processor's cache.
+
+def fill_normal(out: Tensor, key: Tensor, samples: Tensor, stream: int, room: Room) -> Tensor:
+    """Fill `out`, (S, B, D), with the normals of the step in `key` and of those after it.
+
+    It draws as many steps at a time as keep the integers in the processor's cache.
     """
-    if key.ndim == 2:
-        keys = max(1, _CHUNK // max(1, len(samples) * -(-latents // 4)))
-        return torch.cat([_normal(k, samples, latents, stream, dtype) for k in key.split(keys)])
-    return _normal(key, samples, latents, stream, dtype)
+    _, B, D = out.shape
+    for place in out.split(max(1, _CHUNK // max(1, B * -(-D // 4)))):
+        lanes = words(key, samples, D, stream, len(place), room)
+        for first in (0, 2):
+            _box_muller(lanes[first], lanes[first + 1], place[..., first:], room)
+        room.give(*lanes)
+        key = torch.stack((key[0], key[1] + len(place)))
+    return out
 
 
-def _normal(key: Tensor, samples: Tensor, latents: int, stream: int, dtype: torch.dtype) -> Tensor:
-    lanes = [(lane >> 8).to(dtype) for lane in words(key, samples, latents, stream)]
-    return _interleave((*_box_muller(*lanes[:2]), *_box_muller(*lanes[2:])), latents)
-
-
-def _box_muller(k0: Tensor, k1: Tensor) -> tuple[Tensor, Tensor]:
-    """Two normals of the uniforms k · 2^-24, in place of k.
+def _box_muller(k0: Tensor, k1: Tensor, out: Tensor, room: Room) -> None:
+    """Two normals of the uniforms (k >> 8) 2^-24, (S, groups, B), into every fourth latent.
 
     1 - u has 24 bits too, so its logarithm is exact.
     """
-    radius = k0.mul_(-(2.0**-24)).add_(1).log_().mul_(-2).sqrt_()
-    angle = k1.mul_(2 * pi * 2.0**-24)
-    return angle.cos().mul_(radius), angle.sin_().mul_(radius)
-
-
-def _interleave(lanes: Sequence[Tensor], latents: int) -> Tensor:
-    """(..., B, D) from the four lanes of each group of latents."""
-    return torch.stack(tuple(lanes), dim=-1).flatten(-2)[..., :latents].contiguous()
+    radius, angle, wave = (room.take(k0.shape, out.dtype) for _ in range(3))
+    radius.copy_(k0.bitwise_and_(_TOP)).mul_(-(2.0**-32)).add_(1).log_().mul_(-2).sqrt_()
+    angle.copy_(k1.bitwise_and_(_TOP)).mul_(2 * pi * 2.0**-32)
+    for lane, part in enumerate((wave.copy_(angle).cos_(), angle.sin_())):
+        place = out[..., lane::4].mT
+        place.copy_(part.mul_(radius)[:, : place.shape[1]])
+    room.give(radius, angle, wave)
 
 
 def epoch_order(seed: int, epochs: Tensor, n: int) -> Tensor:
