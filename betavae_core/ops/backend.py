@@ -23,12 +23,12 @@ def uses_triton(backend: str, *tensors: Tensor) -> bool:
     """
     if backend not in BACKENDS:
         raise UsageError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
-    if backend == "torch":
+    if backend == "torch" or (backend == "auto" and not tensors[0].is_cuda):
         return False
     obstacle = _obstacle(tensors)
     if obstacle and backend == "triton":
         raise UsageError(f"backend 'triton' {obstacle}, or use backend 'torch' (or 'auto')")
-    return not obstacle and (backend == "triton" or tensors[0].is_cuda)
+    return not obstacle
 
 
 def _obstacle(tensors: tuple[Tensor, ...]) -> str:
