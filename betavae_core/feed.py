@@ -29,7 +29,8 @@ class Noise:
         self.steps = BLOCK * max(1, _AHEAD // max(1, BLOCK * batch_size * latent_dim))
         self._seed, self._room = seed, philox.Room(device)
         self._samples = torch.arange(batch_size, device=device)
-        self.eps = torch.empty(self.steps, batch_size, latent_dim, device=device)
+        shape = self.steps, batch_size, latent_dim
+        self.eps = torch.empty(shape, dtype=torch.float32, device=device)
         self._first = -self.steps  # the first step at hand
 
     def prepare(self, step: int) -> None:

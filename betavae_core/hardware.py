@@ -55,7 +55,7 @@ def choose_vector_math() -> None:
     """
     for dtype in (torch.float32, torch.float64):
         for name in MKL_FUNCTIONS:
-            getattr(torch, name)(torch.ones(1, dtype=dtype))
+            getattr(torch, name)(torch.ones(1, dtype=dtype, device="cpu"))
 
 
 @contextmanager
