@@ -52,7 +52,7 @@ class Room:
         """a ^ b, in place of `a` unless it has to grow; `a` is given back then."""
         if a.shape == b.shape or not b.ndim:
             return a.bitwise_xor_(b)
-        shape = torch.broadcast_shapes(a.shape, b.shape)
+        shape = torch.broadcast_tensors(a, b)[0].shape
         if a.shape == shape:
             return a.bitwise_xor_(b)
         grown = torch.bitwise_xor(a, b, out=self.take(shape))
