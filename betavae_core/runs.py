@@ -22,6 +22,7 @@ from betavae_core.config import CUSTOM, Config
 from betavae_core.data.dataset import Dataset
 from betavae_core.errors import DataError, UsageError
 from betavae_core.model import BetaVAE, build
+from betavae_core.optimizers import Optimizer
 from betavae_core.run_directory import read_checkpoint, read_config, read_summary
 from betavae_core.storage import read_weights
 
@@ -111,7 +112,7 @@ def images_of(config: Config, images: NDArray[Any] | Dataset | None = None) -> D
 
 
 def flatten_state(
-    model: nn.Module, optimizer: torch.optim.Optimizer, objective: nn.Module
+    model: nn.Module, optimizer: Optimizer, objective: nn.Module
 ) -> dict[str, Tensor]:
     """Weights as model/NAME, an objective's memory as objective/NAME, optimizer/INDEX/NAME."""
     tensors = {f"model/{name}": t for name, t in model.state_dict().items()}
@@ -124,7 +125,7 @@ def flatten_state(
 def restore_state(
     tensors: Mapping[str, Tensor],
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     objective: nn.Module,
 ) -> None:
     """The inverse of `flatten_state`: load the tensors into the three."""

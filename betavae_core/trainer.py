@@ -31,20 +31,13 @@ from betavae_core.hardware import environment
 from betavae_core.model import BetaVAE, evaluating
 from betavae_core.objectives import Objective
 from betavae_core.ops.backend import uses_triton
+from betavae_core.optimizers import make_optimizer
 from betavae_core.run_directory import RunDirectory, kept, read_checkpoint
 from betavae_core.runs import flatten_state, restore_state
 
 Progress = Callable[[int, int, dict[str, Any]], None]
 
 _WARM_UP = 10  # steps that `images_per_s` leaves out
-
-
-def make_optimizer(config: Config, model: torch.nn.Module) -> torch.optim.Optimizer:
-    """The optimizer that the settings name, in its fused form where PyTorch has one."""
-    on_gpu = config.device == "cuda"
-    if config.optimizer == "adam":
-        return torch.optim.Adam(model.parameters(), lr=config.lr, fused=True, capturable=on_gpu)
-    return torch.optim.Adagrad(model.parameters(), lr=config.lr, fused=not on_gpu)
 
 
 @contextmanager
@@ -109,7 +102,7 @@ class Trainer:
         self.progress = progress or (lambda step, steps, row: None)
         self.device = torch.device(config.device)
         self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = make_optimizer(config, self.model)
+        self.optimizer = make_optimizer(config.optimizer, self.model.parameters(), config.lr)
         memory = objective if isinstance(objective, torch.nn.Module) else torch.nn.Module()
         self.objective, self.memory = objective, memory.to(self.device)
         self.images = Resident(dataset, self.device)

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from betavae_core import controllers, objectives
-from betavae_core.config import Config
 from betavae_core.model import initialise
+from betavae_core.optimizers import Optimizer, make_optimizer
 from betavae_core.parity.comparison import Comparison
 from betavae_core.parity.networks import batch, fixed, model_and_oracle
 from betavae_core.posterior import Posterior
@@ -18,7 +18,6 @@ from betavae_core.reference import controllers as oracle_controllers
 from betavae_core.reference import objectives as oracle
 from betavae_core.reference import optimizers as oracle_optimizers
 from betavae_core.reference.model import train_step
-from betavae_core.trainer import make_optimizer
 
 # name -> the oracle of the optimizer at a learning rate
 OPTIMIZERS: dict[str, Any] = {
@@ -145,8 +144,6 @@ def _training_steps(name: str, device: torch.device) -> Iterator[Comparison]:
         yield Comparison(f"{name}.train_step.{key}", dtype, parameter, truth.parameters[key])
 
 
-def _optimizers(name: str, model: torch.nn.Module) -> tuple[torch.optim.Optimizer, Any]:
+def _optimizers(name: str, model: torch.nn.Module) -> tuple[Optimizer, Any]:
     """The production optimizer of a model, and the oracle's."""
-    device = next(model.parameters()).device.type
-    settings = Config(optimizer=name, lr=_LR, device=device)
-    return make_optimizer(settings, model), OPTIMIZERS[name](_LR)
+    return make_optimizer(name, model.parameters(), _LR), OPTIMIZERS[name](_LR)
