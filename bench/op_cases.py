@@ -21,7 +21,7 @@ from torch import Tensor
 from betavae_core.bench.agreement import agree, standard_normal
 from betavae_core.feed import Noise
 from betavae_core.ops import bernoulli_nll, gaussian_nll, philox, reparam_kl
-from betavae_core.ops.backend import uses_triton
+from betavae_core.ops.backend import choose
 
 Tensors = tuple[Tensor, ...]
 
@@ -58,7 +58,7 @@ class Supply:
     """The argument of `reparam_kl` that is noise, step by step, as training gives it."""
 
     def __init__(self, rows: int, latents: int, device: str) -> None:
-        fused = uses_triton("auto", torch.empty(0, device=device))
+        fused = choose("auto", torch.empty(0, device=device)) != "torch"
         self._noise = None if fused else Noise(0, rows, latents, torch.device(device))
         self._key, self._step = philox.make_key(0, device=device), 0
         self.calls = self._noise.steps if self._noise else 1

@@ -277,7 +277,7 @@ _INVARIANTS: dict[str, tuple[tuple[Callable[[Any], bool], str], ...]] = {
     "optimizer": (_one_of("adam", "adagrad"),),
     "precision": (_one_of("auto", "fp32", "bf16"),),
     "device": (_one_of("auto", "cpu", "cuda"),),
-    "backend": (_one_of("auto", "torch", "triton"),),
+    "backend": (_one_of("auto", "torch", "triton", "c"),),
     "seed": (_WHOLE, _NOT_NEGATIVE, (lambda value: value < 2**63, "< 2^63")),
     "log_every": (_WHOLE, _COUNT),
     "checkpoint_every": (_WHOLE, _COUNT),

@@ -41,7 +41,7 @@ class BetaVAE(nn.Module):
         image_shape: (C, H, W).
         levels: the value that a uint8 image is divided by; 1 for 0/1 images, 255 for bytes.
         likelihood: `bernoulli` or `gaussian` (then with the fixed standard deviation `sigma`).
-        backend: of the ops: `auto`, `torch` or `triton`.
+        backend: of the ops: `auto`, `torch`, `triton` or `c`.
     """
 
     def __init__(

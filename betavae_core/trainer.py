@@ -30,7 +30,7 @@ from betavae_core.feed import BLOCK, Feed
 from betavae_core.hardware import environment
 from betavae_core.model import BetaVAE, evaluating
 from betavae_core.objectives import Objective
-from betavae_core.ops.backend import uses_triton
+from betavae_core.ops.backend import choose
 from betavae_core.optimizers import make_optimizer
 from betavae_core.run_directory import RunDirectory, kept, read_checkpoint
 from betavae_core.runs import flatten_state, restore_state
@@ -125,14 +125,14 @@ class Trainer:
         self._restore()
 
     def _feed(self) -> Feed:
-        fused = uses_triton(self.config.backend, torch.empty(0, device=self.device))
+        backend = choose(self.config.backend, torch.empty(0, device=self.device))
         return Feed(
             self.images,
             torch.from_numpy(self.splits["train"]).to(self.device),
             seed=self.config.seed,
             batch_size=self.config.batch_size,
             latent_dim=self.config.latent_dim,
-            fused=fused,
+            fused=backend != "torch",
         )
 
     @property

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import promises
 import pytest
 import torch
+from kernel_cases import launchers
 from run_cases import dying, train
 
 torch.set_num_threads(1)  # the tests run side by side, and bits may depend on the thread count
@@ -58,3 +60,9 @@ def unfinished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     out = tmp_path / "unfinished"
     dying(monkeypatch, lambda: train(out), 25)
     return out
+
+
+@pytest.fixture(scope="module", params=["triton", "c"])
+def kernels(request: pytest.FixtureRequest) -> SimpleNamespace:
+    """The launchers of either kind of kernel."""
+    return launchers(request.param)

@@ -1,4 +1,4 @@
-"""What the tests of the kernels share: one tolerance, the layouts of a tensor, and the poison.
+"""What the tests of the kernels share: which they are, one tolerance, layouts, and the poison.
 
 The tolerance has one table and one rule. A kernel computes in float32 and rounds its result once
 to the dtype of the tensor, so a result may differ from the float64 oracle by
@@ -12,6 +12,9 @@ is good to 4 roundings and its square to 9, which at |logvar| = 1, where the KL 
 polynomial to a difference, is magnified by e/(e - 2) = 3.8 to 32; and the interpreter adds a
 block's 1024 rows one after another, where errors add up like √1024 = 32. (The GPU adds in a tree.)
 
+The kernels in C flush what is subnormal to 0, before it is scaled: FLUSHED, which is far below the
+rounding of anything that a likelihood adds up.
+
 To bfloat16 the interpreter (not the GPU) truncates, and it garbles what is subnormal in float32:
 hence the whole unit 2^-7 where rounding to nearest would be 2^-8, and the least normal number.
 """
@@ -20,6 +23,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,16 +32,36 @@ import pytest
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from betavae_core.kernels.c import library
+
+STEMS = ("reparam_kl", "bernoulli_nll", "gaussian_nll")
 STEPS = 64
 NORMAL_ERROR = 4e-6
 ROUNDING = {torch.float32: 2.0**-24, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-11}
 SMALLEST = {torch.float32: 2.0**-150, torch.bfloat16: 2.0**-126, torch.float16: 2.0**-25}
+FLUSHED = 2.0**-100
 DTYPES = tuple(ROUNDING)
 LAYOUTS = ("contiguous", "transposed", "sliced", "half", "rows expanded", "columns expanded")
 
 
+def launchers(backend: str) -> SimpleNamespace:
+    """The six of `triton` (interpreted here) or `c`, `reparam_kl_fwd` and so on."""
+    if backend == "c" and library.obstacle():
+        pytest.skip(f"the C backend {library.obstacle()}")
+    package = {"triton": "betavae_core.kernels", "c": "betavae_core.kernels.c"}[backend]
+    modules = [import_module(f"{package}.{stem}") for stem in STEMS]
+    names = [f"{stem}_{which}" for stem in STEMS for which in ("fwd", "bwd")]
+    found = {name: getattr(m, name) for m in modules for name in names if hasattr(m, name)}
+    return SimpleNamespace(**found, flushed=FLUSHED if backend == "c" else 0.0)
+
+
 def assert_matches(
-    name: str, got: torch.Tensor, exact: ArrayLike, terms: ArrayLike, noise: ArrayLike = 0.0
+    name: str,
+    got: torch.Tensor,
+    exact: ArrayLike,
+    terms: ArrayLike,
+    noise: ArrayLike = 0.0,
+    flushed: float = 0.0,
 ) -> None:
     """Fails where `got` is further from `exact` than the rule above allows; NaN matches NaN."""
     exact, value = np.asarray(exact, dtype=np.float64), wide(got)
@@ -44,7 +69,7 @@ def assert_matches(
     finite = np.isfinite(exact)
     np.testing.assert_array_equal(value[~finite], exact[~finite], err_msg=name)
     arithmetic = STEPS * 2.0**-24 * np.asarray(terms) + NORMAL_ERROR * np.asarray(noise)
-    rounding = ROUNDING[got.dtype] * np.abs(exact[finite]) + SMALLEST[got.dtype]
+    rounding = ROUNDING[got.dtype] * np.abs(exact[finite]) + SMALLEST[got.dtype] + flushed
     bound = rounding + np.broadcast_to(arithmetic, exact.shape)[finite]
     excess = np.abs(value[finite] - exact[finite]) / bound
     assert (excess <= 1).all(), f"{name}: {excess.max():.3g} times the tolerance"

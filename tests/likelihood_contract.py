@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kernel_cases import LAYOUTS, laid_out, wide
+from kernel_cases import FLUSHED, LAYOUTS, laid_out, wide
 from numpy.typing import NDArray
 from op_cases import CHECKED_LAYOUTS, STRICT, assert_no_worse, halves, sample, with_gradient
 from promises import tried
@@ -27,7 +27,7 @@ DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 BYTES = ((torch.uint8, 1), (torch.uint8, 16), (torch.uint8, 255))
 EXTREMES = [-np.inf, -1e4, -88, -40, -17, 0, 17, 40, 88, 1e4, np.inf]
 RANDOM_CASES = settings(
-    max_examples=400,
+    max_examples=600,
     derandomize=True,
     database=None,
     deadline=None,
@@ -70,12 +70,13 @@ class LikelihoodContract:
         """The magnitudes that a pixel's nll, and its gradient, add up."""
         raise NotImplementedError
 
-    def __call__(self, logits: Tensor, x: Tensor, levels: int) -> Tensor:
-        return self.op(logits, x, levels, *self.parameters)
+    def __call__(self, logits: Tensor, x: Tensor, levels: int, backend: str = "auto") -> Tensor:
+        return self.op(logits, x, levels, *self.parameters, backend=backend)
 
     @pytest.mark.promise("parity-cpu")
     @RANDOM_CASES
     @given(
+        st.sampled_from(["auto", "torch"]),
         st.integers(0, 20),
         st.integers(1, 300),
         st.sampled_from(DTYPES),
@@ -85,7 +86,7 @@ class LikelihoodContract:
         SEED,
     )
     def test_values_and_gradients_are_the_oracle_s(
-        self, B: int, P: int, dtype: torch.dtype, logits_as: str, x_as: str,
+        self, backend: str, B: int, P: int, dtype: torch.dtype, logits_as: str, x_as: str,
         target: tuple[torch.dtype, int], seed: int,
     ) -> None:  # fmt: skip
         rng, (x_dtype, levels) = np.random.default_rng(seed), target
@@ -99,7 +100,7 @@ class LikelihoodContract:
         dnll = torch.from_numpy(rng.normal(size=B)).to(computation)
 
         leaf = with_gradient(logits)
-        nll = self(leaf, x, levels)
+        nll = self(leaf, x, levels, backend)
         (dlogits,) = torch.autograd.grad(nll, leaf, dnll)
         assert (nll.dtype, dlogits.dtype) == (computation, dtype)
 
@@ -109,8 +110,10 @@ class LikelihoodContract:
         exact, gradient = self.exact(logits, x, levels, dnll)
         value_terms, gradient_terms = self.terms(wide(logits), wide(x) / levels)
         gradient_terms = gradient_terms * np.abs(wide(dnll))[:, None]
-        assert_no_worse("nll", nll, naive, exact, value_terms.sum(1), computation)
-        assert_no_worse("dlogits", dlogits, naive_gradient, gradient, gradient_terms, computation)
+        in_c = backend == "auto" and computation == torch.float32
+        rule = computation, FLUSHED if in_c else 0.0
+        assert_no_worse("nll", nll, naive, exact, value_terms.sum(1), *rule)
+        assert_no_worse("dlogits", dlogits, naive_gradient, gradient, gradient_terms, *rule)
         tried()
 
     @pytest.mark.parametrize(

@@ -20,12 +20,16 @@ from torch.library import opcheck
 from torch.testing._internal.optests import OpCheckError
 
 from betavae_core.errors import UsageError
+from betavae_core.kernels.c import library
 from betavae_core.ops import backend, bernoulli_nll, gaussian_nll, philox, reparam_kl
 
 KEY = philox.make_key(5, 7)
 BYTES = torch.arange(0, 240, 3).byte().reshape(5, 16)
-CPU, CUDA = (SimpleNamespace(is_cuda=c, dtype=torch.float32, device=c) for c in (False, True))
-CUDA64 = SimpleNamespace(is_cuda=True, dtype=torch.float64, device="cuda")
+CPU, CUDA = (
+    SimpleNamespace(is_cuda=c, is_cpu=not c, dtype=torch.float32, device=c) for c in (False, True)
+)
+CPU64, CUDA64 = (SimpleNamespace(**vars(t) | {"dtype": torch.float64}) for t in (CPU, CUDA))
+META = SimpleNamespace(is_cuda=False, is_cpu=False, dtype=torch.float32, device="meta")
 
 
 def posterior_loss(h: Tensor, backend: str = "auto") -> Tensor:
@@ -58,26 +62,48 @@ def interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "_INTERPRETED", True)
 
 
+@pytest.fixture(params=["triton", "c", "torch"])
+def name(request: pytest.FixtureRequest, interpreter: None) -> str:
+    """Each backend that can run here."""
+    chosen: str = request.param
+    if chosen == "c" and library.obstacle():
+        pytest.skip(f"the C backend {library.obstacle()}")
+    return chosen
+
+
+@pytest.fixture
+def compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets backend `c` be chosen whether or not there is a compiler."""
+    monkeypatch.setattr(library, "obstacle", lambda: "")
+
+
 @pytest.mark.parametrize(
-    ("name", "tensor", "triton"),
-    [("auto", CPU, False), ("auto", CUDA, True), ("auto", CUDA64, False), ("triton", CUDA, True),
-     ("torch", CPU, False), ("torch", CUDA, False)],
+    ("name", "tensor", "chosen"),
+    [("auto", CPU, "c"), ("auto", CPU64, "torch"), ("auto", META, "torch"), ("c", CPU, "c"),
+     ("auto", CUDA, "triton"), ("auto", CUDA64, "torch"), ("triton", CUDA, "triton"),
+     ("torch", CPU, "torch"), ("torch", CUDA, "torch")],
 )  # fmt: skip
-def test_auto_is_triton_on_a_gpu_and_float64_is_pytorch_s(
-    name: str, tensor: Tensor, triton: bool, monkeypatch: pytest.MonkeyPatch
+def test_auto_is_triton_on_a_gpu_and_c_on_a_cpu_and_float64_is_pytorch_s(
+    name: str, tensor: Tensor, chosen: str, monkeypatch: pytest.MonkeyPatch, compiler: None
 ) -> None:
     monkeypatch.setattr(backend, "HAS_TRITON", True)
-    assert backend.uses_triton(name, tensor) is triton
+    assert backend.choose(name, tensor) == chosen
 
 
-def test_auto_is_pytorch_where_there_is_no_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_pytorch_where_there_is_no_triton_and_no_compiler(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(backend, "HAS_TRITON", False)
-    assert not backend.uses_triton("auto", CUDA)
+    monkeypatch.setattr(library, "obstacle", lambda: "needs a C compiler")
+    assert backend.choose("auto", CUDA) == backend.choose("auto", CPU) == "torch"
+    assert backend.kernels_at(torch.device("cpu")) == ()
+    with pytest.raises(UsageError, match="backend 'c' needs a C compiler, or use backend 'torch'"):
+        backend.choose("c", CPU)
 
 
 @each_op
 def test_an_unknown_backend_is_refused(loss: Callable[..., Tensor]) -> None:
-    with pytest.raises(UsageError, match="must be one of auto, torch, triton, got 'cuda'"):
+    with pytest.raises(UsageError, match="must be one of auto, torch, triton, c, got 'cuda'"):
         loss(torch.zeros(5, 16), backend="cuda")
 
 
@@ -100,15 +126,26 @@ def test_an_explicit_triton_that_cannot_run_says_how_to_mend_it(
         loss(torch.zeros(5, 16, dtype=dtype), backend="triton")
 
 
-def test_auto_stays_with_pytorch_on_a_cpu_though_the_interpreter_could(interpreter: None) -> None:
-    assert not backend.uses_triton("auto", torch.zeros(1))
-    assert backend.uses_triton("triton", torch.zeros(1))
+def test_auto_does_not_interpret_on_a_cpu_though_it_could(interpreter: None) -> None:
+    assert backend.choose("auto", torch.zeros(1)) != "triton"
+    assert backend.choose("triton", torch.zeros(1)) == "triton"
 
 
-def test_triton_takes_a_key_and_no_noise(interpreter: None) -> None:
+@pytest.mark.parametrize("name", ["triton", "c"])
+def test_a_kernel_takes_a_key_and_no_noise(name: str) -> None:
     mu = torch.zeros(3, 4)
-    with pytest.raises(UsageError, match="give key, not eps"):
-        reparam_kl(mu, mu, eps=mu, backend="triton")
+    with pytest.raises(UsageError, match=f"'{name}' draws its own noise: give key, not eps"):
+        reparam_kl(mu, mu, eps=mu, backend=name)
+
+
+@each_op
+def test_c_refuses_what_it_cannot_compute_and_says_what_to_do(loss: Callable[..., Tensor]) -> None:
+    for tensor, remedy in (
+        (torch.zeros(5, 16, dtype=torch.float64), "computes in float32, .*convert the tensors"),
+        (torch.zeros(5, 16, device="meta"), r"needs tensors on the CPU, got meta: .*\.cpu\(\)"),
+    ):
+        with pytest.raises(UsageError, match=f"backend 'c' {remedy}, or use backend 'torch'"):
+            loss(tensor, backend="c")
 
 
 WITHOUT_TRITON = """
@@ -178,11 +215,11 @@ def test_triton_interpret_runs_the_kernels_on_cpu_tensors() -> None:
 @each_op
 @pytest.mark.parametrize("layout", ["contiguous", "transposed", "sliced", "rows expanded"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_triton_and_pytorch_give_the_same_values_and_gradients(
-    loss: Callable[..., Tensor], layout: str, dtype: torch.dtype, interpreter: None
+def test_every_backend_gives_the_values_and_gradients_of_pytorch(
+    loss: Callable[..., Tensor], layout: str, dtype: torch.dtype, name: str
 ) -> None:
     tensor = with_gradient(sample((5, 16), dtype, layout))
-    values = [loss(tensor, backend=name) for name in ("triton", "torch")]
+    values = [loss(tensor, backend=b) for b in (name, "torch")]
     gradients = [torch.autograd.grad(value, tensor)[0] for value in values]
     tolerance = 1e-5 if dtype == torch.float32 else 2.0**-6  # the interpreter truncates bfloat16
     torch.testing.assert_close(*values, rtol=tolerance, atol=0)
@@ -192,10 +229,7 @@ def test_triton_and_pytorch_give_the_same_values_and_gradients(
 
 
 @each_op
-@pytest.mark.parametrize("name", ["triton", "torch"])
-def test_vmap_and_func_grad_work_on_either_backend(
-    loss: Callable[..., Tensor], name: str, interpreter: None
-) -> None:
+def test_vmap_and_func_grad_work_on_every_backend(loss: Callable[..., Tensor], name: str) -> None:
     stack = torch.stack([sample((5, 16), torch.float32, "contiguous", seed) for seed in range(3)])
     values = torch.vmap(lambda t: loss(t, backend=name))(stack)
     gradients = torch.vmap(torch.func.grad(lambda t: loss(t, backend=name)))(stack)
@@ -210,23 +244,20 @@ def test_vmap_and_func_grad_work_on_either_backend(
 
 @each_op
 def test_a_gradient_of_a_gradient_does_not_depend_on_the_backend(
-    loss: Callable[..., Tensor], interpreter: None
+    loss: Callable[..., Tensor], name: str
 ) -> None:
     tensor = with_gradient(sample((5, 16), torch.float32, "contiguous"))
     second = []
-    for name in ("triton", "torch"):
-        value = loss(tensor, backend=name)
+    for b in (name, "torch"):
+        value = loss(tensor, backend=b)
         (gradient,) = torch.autograd.grad(value, tensor, create_graph=True)
         second.append(torch.autograd.grad(gradient.square().sum() + value, tensor)[0])
     torch.testing.assert_close(*second, rtol=1e-4, atol=1e-5 * second[1].abs().max().item())
 
 
 @each_op
-@pytest.mark.parametrize("name", ["triton", "torch"])
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # dynamo's
-def test_either_backend_compiles_to_one_graph(
-    loss: Callable[..., Tensor], name: str, interpreter: None
-) -> None:
+def test_every_backend_compiles_to_one_graph(loss: Callable[..., Tensor], name: str) -> None:
     tensor = with_gradient(sample((5, 16), torch.float32, "contiguous"))
     value = torch.compile(loss, fullgraph=True, backend="aot_eager")(tensor, backend=name)
     expected = loss(tensor, backend="torch")

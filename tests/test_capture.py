@@ -60,11 +60,12 @@ class Captured(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.mark.parametrize("backend", ["auto", "torch"])
 @pytest.mark.parametrize("settings", OBJECTIVES, ids=str)
 def test_the_step_reads_nothing_on_the_host_and_draws_from_no_generator(
-    settings: dict[str, Any], tmp_path: Path
+    settings: dict[str, Any], backend: str, tmp_path: Path
 ) -> None:
-    with trainer(tmp_path / "run", **settings) as one:
+    with trainer(tmp_path / "run", backend=backend, **settings) as one:
         one.advance()  # the first step makes the optimizer's state
         before = torch.random.get_rng_state()
         with Captured():
@@ -79,10 +80,12 @@ def test_what_cannot_be_captured_is_noticed(read: Any) -> None:
         read(torch.ones(()))
 
 
+@pytest.mark.parametrize("backend", ["auto", "torch"])
 @pytest.mark.parametrize("settings", OBJECTIVES, ids=str)
 def test_many_steps_in_one_call_are_as_many_calls_bit_for_bit(
-    settings: dict[str, Any], tmp_path: Path
+    settings: dict[str, Any], backend: str, tmp_path: Path
 ) -> None:
+    settings = settings | {"backend": backend}
     with (
         trainer(tmp_path / "one", **settings) as one,
         trainer(tmp_path / "many", **settings) as many,
@@ -99,7 +102,7 @@ def test_many_steps_in_one_call_are_as_many_calls_bit_for_bit(
 
 def test_the_tensors_of_the_step_stay_where_they_are(tmp_path: Path) -> None:
     """A graph reads and writes fixed addresses: the next block must lie in the last one's place."""
-    with trainer(tmp_path / "run") as one:
+    with trainer(tmp_path / "run", backend="torch") as one:
         noise = one.feed.noise
         assert noise is not None
         one.advance(64)

@@ -61,7 +61,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("optimizer", "sgd", "--optimizer must be one of adam, adagrad, got 'sgd'"),
     ("precision", "fp16", "--precision must be one of auto, fp32, bf16, got 'fp16'"),
     ("device", "tpu", "--device must be one of auto, cpu, cuda, got 'tpu'"),
-    ("backend", "jax", "--backend must be one of auto, torch, triton, got 'jax'"),
+    ("backend", "jax", "--backend must be one of auto, torch, triton, c, got 'jax'"),
     ("seed", -1, "--seed must be >= 0, got -1"),
     ("seed", 2**63, f"--seed must be < 2^63, got {2**63}"),
     ("log_every", 0, "--log-every must be >= 1, got 0"),

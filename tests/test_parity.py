@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import betavae_core as bv
 from betavae_core import cli, objectives, parity
-from betavae_core.ops.backend import HAS_TRITON
+from betavae_core.ops.backend import kernels_at
 from betavae_core.optimizers import Optimizer
 from betavae_core.parity import networks, steps
 from betavae_core.parity.comparison import TOLERANCE, Comparison
@@ -72,7 +72,7 @@ def test_a_wrong_gradient_of_a_likelihood_is_found(monkeypatch: Patch, stem: str
     assert failures(stem) == {f"{stem}.dlogits (bytes)", f"{stem}.dlogits (floats)"}
 
 
-@pytest.mark.skipif(not HAS_TRITON, reason="Triton is not installed here")
+@pytest.mark.parametrize("backend", ["triton", "c"])
 @pytest.mark.parametrize(
     ("stem", "index", "gradient"),
     [
@@ -83,14 +83,17 @@ def test_a_wrong_gradient_of_a_likelihood_is_found(monkeypatch: Patch, stem: str
     ],
 )
 def test_a_wrong_gradient_of_a_kernel_is_found(
-    monkeypatch: Patch, stem: str, index: int, gradient: str
+    monkeypatch: Patch, stem: str, index: int, gradient: str, backend: str
 ) -> None:
-    kernels = import_module(f"betavae_core.kernels.{stem}")
+    if backend not in kernels_at(torch.device("cpu")):
+        pytest.skip(f"{backend} is not to be had here")
+    package = {"triton": "betavae_core.kernels", "c": "betavae_core.kernels.c"}[backend]
+    kernels = import_module(f"{package}.{stem}")
     launcher = f"{stem}_bwd"
     monkeypatch.setattr(kernels, launcher, scale_output(getattr(kernels, launcher), index))
     found = failures(stem)
     assert found
-    assert all(name.startswith(f"{stem}.triton.{gradient}") for name in found)
+    assert all(name.startswith(f"{stem}.{backend}.{gradient}") for name in found)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def bernoulli_nll(logits: Tensor, x: Tensor, levels: int = 1, *, backend: str = 
         logits: (B, ...), any floating dtype.
         x: the same shape: uint8 with `levels` grey levels (1 for 0/1 images, 255 for bytes), or
             floating point in [0, 1] with levels = 1. It gets no gradient.
-        backend: `auto`, `torch` or `triton`.
+        backend: `auto`, `torch`, `triton` or `c`.
 
     Raises:
         ValueError: the shapes differ.

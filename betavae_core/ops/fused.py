@@ -1,18 +1,23 @@
-"""What ops share: a quick call, and a Triton launcher as an op that PyTorch's compiler can see.
+"""What ops share: a quick call, and a kernel's launcher as an op that PyTorch's compiler can see.
 
-Registered with `torch.library` the launcher appears in a compiled graph as one opaque node, and
-its CPU version, the plain formula, makes every check of `opcheck` possible without a GPU. Called
-eagerly the launcher is called directly, which saves the dispatcher's 20 µs.
+Registered with `torch.library` the launcher appears in a compiled graph as one opaque node, which
+has a CPU version too, so every check of `opcheck` is possible without a GPU. Called eagerly the
+launcher is called directly, which saves the dispatcher's 20 µs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache, partial
 from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from betavae_core.ops.backend import choose
+
+_KERNELS = {"triton": "betavae_core.kernels", "c": "betavae_core.kernels.c"}
 
 
 def spare(tensor: Tensor) -> Tensor | None:
@@ -36,12 +41,17 @@ def apply(function: type[torch.autograd.Function], *args: Any) -> Any:
     return super(torch.autograd.Function, function).apply(*args)  # type: ignore[misc]
 
 
+_import = cache(import_module)
+
+
 class FusedOp:
-    """The op `betavae::<name>`: `formula` on a CPU, the launcher `kernels.<module>.<name>` on CUDA.
+    """The op `betavae::<name>`: a launcher of that name in `kernels` (CUDA) or `kernels.c` (CPU).
+
+    Where neither can run, its formula does.
 
     Args:
-        module, launcher: where the launcher is; imported at the first launch, so that registering
-            needs neither Triton nor a GPU.
+        module, name: of the launcher; imported at the first launch, so that registering needs
+            neither Triton nor a compiler.
         schema: the signature in torch.library's notation.
         formula: the same outputs in plain PyTorch, from the same arguments.
         fake: empty tensors of the outputs' shapes, dtypes and strides.
@@ -50,28 +60,33 @@ class FusedOp:
     def __init__(
         self,
         module: str,
-        launcher: str,
+        name: str,
         schema: str,
         formula: Callable[..., Any],
         fake: Callable[..., Any],
     ) -> None:
-        def launch(*args: Any) -> Any:
-            kernels = import_module(f"betavae_core.kernels.{module}")
-            return getattr(kernels, launcher)(*args)
-
-        self.launch, self.formula = launch, formula
+        self._module, self._name, self.formula = module, name, formula
         self.op = torch.library.custom_op(
-            f"betavae::{launcher}", formula, mutates_args=(), device_types="cpu", schema=schema
+            f"betavae::{name}", self._on_cpu, mutates_args=(), device_types="cpu", schema=schema
         )
         self.op.register_fake(fake)
-        self.op.register_kernel("cuda")(launch)
+        self.op.register_kernel("cuda")(partial(self.launch, "triton"))
 
-    def __call__(self, *args: Any) -> Any:
-        if torch.compiler.is_compiling():
+    def launch(self, backend: str, *args: Any) -> Any:
+        """Run the kernel of that backend, whatever the arguments."""
+        return getattr(_import(f"{_KERNELS[backend]}.{self._module}"), self._name)(*args)
+
+    def _on_cpu(self, *args: Any) -> Any:
+        if choose("auto", args[0]) == "c":
+            return self.launch("c", *args)
+        return self.formula(*args)
+
+    def __call__(self, backend: str, *args: Any) -> Any:
+        if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
             return self.op(*args)
         # A launcher reads memory: under vmap and torch.func there is none to read, and in a
         # backward pass that is itself differentiated it would cut the graph without a word.
         # (An autograd.Function runs its forward, and a plain backward, with gradients disabled.)
         if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
             return self.formula(*args)
-        return self.launch(*args)
+        return self.launch(backend, *args)

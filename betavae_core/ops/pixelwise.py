@@ -11,12 +11,13 @@ logits and uint8 targets that moves 5 + 9 = 14 bytes a pixel, where storing it u
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from betavae_core.ops.backend import uses_triton
+from betavae_core.ops.backend import choose
 from betavae_core.ops.fused import FusedOp, apply
 
 Formula = Callable[..., Tensor]
@@ -86,15 +87,18 @@ class PixelLikelihood:
                 f"got {tuple(logits.shape)} and {tuple(x.shape)}"
             )
         logits, x = logits.flatten(1), x.flatten(1)
-        if uses_triton(backend, logits):
-            run, reverse = self.fused_forward, self.fused_backward
-            return apply(_Likelihood, logits, x, run, reverse, levels, *parameters)
-        t = targets(x, levels, logits)
-        return apply(_Likelihood, logits, t, self.forward, self.backward, *parameters)
+        chosen = choose(backend, logits)
+        if chosen == "torch":
+            t = targets(x, levels, logits)
+            return apply(_Likelihood, logits, t, self.forward, self.backward, *parameters)
+        run, reverse = partial(self.fused_forward, chosen), partial(self.fused_backward, chosen)
+        return apply(_Likelihood, logits, x, run, reverse, levels, *parameters)
 
 
 def _as(logits: Tensor, gradient: Tensor) -> Tensor:
-    return gradient.to(logits.dtype).contiguous()
+    if gradient.dtype != logits.dtype:
+        gradient = gradient.to(logits.dtype)
+    return gradient.contiguous()
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from betavae_core.errors import UsageError
 from betavae_core.ops import philox
-from betavae_core.ops.backend import uses_triton
+from betavae_core.ops.backend import choose
 from betavae_core.ops.fused import FusedOp, apply, spare
 
 # exp(18 / 2) = 8103 times the largest normal, 5.77, is still a float16; exp(-30 / 2) = 3e-7.
@@ -45,10 +45,10 @@ def reparam_kl(
         mu, logvar: (B, D), the posterior's mean and log-variance. `logvar` is bounded to
             [LOGVAR_MIN, LOGVAR_MAX] = [-30, 18], with gradient 0 outside; NaN stays NaN.
         key: int64 tensor `[seed, step]` on their device, from which the noise is drawn.
-        eps: (B, D), the noise itself, instead of `key`; always runs on backend `torch`.
+        eps: (B, D), the noise itself, instead of `key`; which runs on backend `torch`.
         first_sample: the row that mu[0] has in the global batch.
         stream: which of the Philox streams the noise comes from.
-        backend: `auto`, `torch` or `triton`.
+        backend: `auto`, `torch`, `triton` or `c`.
 
     Returns:
         z (B, D) in the inputs' dtype; kl_per_sample (B,), summed over latents; kl_per_latent (D,),
@@ -65,27 +65,27 @@ def reparam_kl(
     if mu.dtype != logvar.dtype:
         dtype = torch.promote_types(mu.dtype, logvar.dtype)
         mu, logvar = mu.to(dtype), logvar.to(dtype)
-    fused, noise = _noise(mu, key, eps, first_sample, stream, backend)
-    return ReparamKL(*apply(_ReparamKL, mu, logvar, noise, first_sample, stream, fused))
+    backend, noise = _noise(mu, key, eps, first_sample, stream, backend)
+    return ReparamKL(*apply(_ReparamKL, mu, logvar, noise, first_sample, stream, backend))
 
 
 def _noise(
     mu: Tensor, key: Tensor | None, eps: Tensor | None, first_sample: int, stream: int, backend: str
-) -> tuple[bool, Tensor]:
-    """Whether the kernel runs, and its key; or the noise itself."""
+) -> tuple[str, Tensor]:
+    """The kernel that runs, and its key; or `torch` and the noise itself."""
     if key is not None and eps is None:
-        if uses_triton(backend, mu):
-            return True, key
-        return False, _draw(mu, key, first_sample, stream)
+        if (chosen := choose(backend, mu)) != "torch":
+            return chosen, key
+        return "torch", _draw(mu, key, first_sample, stream)
     if eps is None or key is not None:
         raise ValueError("reparam_kl needs exactly one of key and eps")
     if eps.shape != mu.shape:
         raise ValueError(
             f"eps must have the shape of mu, {tuple(mu.shape)}, got {tuple(eps.shape)}"
         )
-    if backend == "triton":
-        raise UsageError("backend 'triton' draws its own noise: give key, not eps")
-    return False, eps.to(_wide(mu).dtype)
+    if backend in ("triton", "c"):
+        raise UsageError(f"backend {backend!r} draws its own noise: give key, not eps")
+    return "torch", eps.to(_wide(mu).dtype)
 
 
 def _draw(mu: Tensor, key: Tensor, first_sample: int, stream: int) -> Tensor:
@@ -157,17 +157,17 @@ _backward = FusedOp(
 
 
 class _ReparamKL(torch.autograd.Function):
-    """The gradient. `noise` is the key of a fused op and eps itself otherwise."""
+    """The gradient. `noise` is eps itself for backend `torch`, else the key of a fused op."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(
-        mu: Tensor, logvar: Tensor, noise: Tensor, first_sample: int, stream: int, fused: bool
+        mu: Tensor, logvar: Tensor, noise: Tensor, first_sample: int, stream: int, backend: str
     ) -> tuple[Tensor, Tensor, Tensor]:
-        if fused:
-            return _forward(mu, logvar, noise, first_sample, stream)
-        return forward_formula(mu, logvar, noise)
+        if backend == "torch":
+            return forward_formula(mu, logvar, noise)
+        return _forward(backend, mu, logvar, noise, first_sample, stream)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -177,11 +177,11 @@ class _ReparamKL(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         mu, logvar, noise = ctx.saved_tensors
-        first_sample, stream, fused = ctx.draw
-        if fused:
-            dmu, dlogvar = _backward(mu, logvar, noise, first_sample, stream, *upstream)
-        else:
+        first_sample, stream, backend = ctx.draw
+        if backend == "torch":
             dmu, dlogvar = backward_formula(mu, logvar, noise, *upstream)
+        else:
+            dmu, dlogvar = _backward(backend, mu, logvar, noise, first_sample, stream, *upstream)
         return dmu, dlogvar, None, None, None, None
 
 

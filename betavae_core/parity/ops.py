@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from betavae_core.ops import philox
-from betavae_core.ops.backend import HAS_TRITON
+from betavae_core.ops.backend import kernels_at
 from betavae_core.parity.comparison import Comparison
 from betavae_core.reference import bernoulli_nll, gaussian_nll, reparam_kl
 from betavae_core.reference import philox as oracle_philox
 
 _SEED, _STEP, _FIRST = 11, 3, 5
 _B, _D, _P, _LEVELS = 13, 10, 77, 255
-_TRITON_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+_KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 # z = μ + σ ε with ε in float32 where the oracle's is exact: 4e-6 absolute at |z| of about 4.
 _FUSED_TOLERANCE = {torch.float32: 1e-5}
 
@@ -25,14 +25,14 @@ _FUSED_TOLERANCE = {torch.float32: 1e-5}
 def compare_reparam_kl(device: torch.device) -> Iterator[Comparison]:
     """z, KL per sample, KL per latent, dmu and dlogvar."""
     for dtype in (torch.float64, torch.float32):
-        yield from _reparam_kl("reparam_kl", dtype, device, fused=False)
-    if HAS_TRITON:
-        for dtype in _TRITON_DTYPES:
-            yield from _reparam_kl("reparam_kl.triton", dtype, device, fused=True)
+        yield from _reparam_kl("reparam_kl", dtype, device, "torch")
+    for backend in kernels_at(device):
+        for dtype in _KERNEL_DTYPES:
+            yield from _reparam_kl(f"reparam_kl.{backend}", dtype, device, backend)
 
 
 def _reparam_kl(
-    stem: str, dtype: torch.dtype, device: torch.device, fused: bool
+    stem: str, dtype: torch.dtype, device: torch.device, backend: str
 ) -> Iterator[Comparison]:
     op = import_module("betavae_core.ops.reparam_kl")
     mu, logvar, dz = (_normal(i, _B, _D, dtype, device) for i in range(3))
@@ -40,16 +40,16 @@ def _reparam_kl(
     dkl_sample, dkl_latent = _wide_normal(3, _B, dtype, device), _wide_normal(4, _D, dtype, device)
     key = philox.make_key(_SEED, _STEP, device)
     upstream = (dz, dkl_sample, dkl_latent)
-    if fused:
-        eps = oracle_philox.normal(_SEED, _STEP, range(_FIRST, _FIRST + _B), _D)
-        values = op._forward.launch(mu, logvar, key, _FIRST, philox.NOISE)
-        gradients = op._backward.launch(mu, logvar, key, _FIRST, philox.NOISE, *upstream)
-    else:
+    if backend == "torch":
         leaves = mu.requires_grad_(), logvar.requires_grad_()
         noise = _wide_normal(5, _B * _D, dtype, device).reshape(_B, _D)
         eps = _array(noise)
         values = op.reparam_kl(*leaves, eps=noise, backend="torch")
         gradients = torch.autograd.grad(values, leaves, upstream)
+    else:
+        eps = oracle_philox.normal(_SEED, _STEP, range(_FIRST, _FIRST + _B), _D)
+        values = op._forward.launch(backend, mu, logvar, key, _FIRST, philox.NOISE)
+        gradients = op._backward.launch(backend, mu, logvar, key, _FIRST, philox.NOISE, *upstream)
     inputs = _array(mu), _array(logvar), eps
     expected = reparam_kl.reparam_kl(*inputs)
     expected_gradients = reparam_kl.reparam_kl_backward(*inputs, *map(_array, upstream))
@@ -64,10 +64,10 @@ def compare_nll(
 ) -> Iterator[Comparison]:
     """The likelihood `stem` and its dlogits, with bytes and with floats as targets."""
     for dtype in (torch.float64, torch.float32):
-        yield from _nll(stem, stem, parameters, dtype, device, fused=False)
-    if HAS_TRITON:
-        for dtype in _TRITON_DTYPES:
-            yield from _nll(f"{stem}.triton", stem, parameters, dtype, device, fused=True)
+        yield from _nll(stem, stem, parameters, dtype, device, "torch")
+    for backend in kernels_at(device):
+        for dtype in _KERNEL_DTYPES:
+            yield from _nll(f"{stem}.{backend}", stem, parameters, dtype, device, backend)
 
 
 def _nll(
@@ -76,7 +76,7 @@ def _nll(
     parameters: tuple[float, ...],
     dtype: torch.dtype,
     device: torch.device,
-    fused: bool,
+    backend: str,
 ) -> Iterator[Comparison]:
     module = import_module(f"betavae_core.ops.{stem}")
     oracle: Any = {"bernoulli_nll": bernoulli_nll, "gaussian_nll": gaussian_nll}[stem]
@@ -86,13 +86,13 @@ def _nll(
     x = (words % (_LEVELS + 1)).to(device, torch.uint8)
     for targets, levels in ((x, _LEVELS), (x.to(dtype) / _LEVELS, 1)):
         arguments = (targets, levels, *parameters)
-        if fused:
-            value = module._op.fused_forward.launch(logits, *arguments)
-            gradient = module._op.fused_backward.launch(logits, *arguments, dnll)
-        else:
+        if backend == "torch":
             leaf = logits.detach().requires_grad_()
             value = getattr(module, stem)(leaf, *arguments, backend="torch")
             (gradient,) = torch.autograd.grad(value, leaf, dnll)
+        else:
+            value = module._op.fused_forward.launch(backend, logits, *arguments)
+            gradient = module._op.fused_backward.launch(backend, logits, *arguments, dnll)
         inputs = (_array(logits), _array(targets), levels, *parameters)
         kind = "bytes" if targets is x else "floats"
         expected = getattr(oracle, stem)(*inputs)

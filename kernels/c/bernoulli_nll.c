@@ -1,0 +1,47 @@
+// -log p(x | l) of Bernoulli pixels and its gradient, as in kernels/bernoulli_nll.py.
+//
+// Logits and x are (B, P) with rows of adjacent pixels; a row is added up in runs, and these in
+// float64, in one order however many threads there are.
+
+#include "pixels.h"
+
+void bernoulli_nll_fwd(
+    const float *logits, int64_t logits_row, const float *x, int64_t x_row, int64_t levels,
+    int64_t B, int64_t P, float *nll, int threads
+) {
+    float white = (float)levels, scale = 1.0f / white;
+#pragma omp parallel for num_threads(threads) if (B * P > SERIAL)
+    for (int64_t b = 0; b < B; b++) {
+        const float *l = logits + b * logits_row, *grey = x + b * x_row;
+        double total = 0.0;
+        for (int64_t start = 0; start < P; start += RUN) {
+            int64_t end = end_of_run(start, P);
+            float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+            for (int64_t p = start; p < end; p++) {
+                float wrong = l[p] >= 0.0f ? white - grey[p] : grey[p];
+                float distance = wrong == 0.0f ? 0.0f : fabsf(l[p]);
+                sum += distance * (wrong * scale) + log1p_unit(exponential(-fabsf(l[p])));
+            }
+            total += sum;
+        }
+        nll[b] = (float)total;
+    }
+}
+
+void bernoulli_nll_bwd(
+    const float *logits, int64_t logits_row, const float *x, int64_t x_row, int64_t levels,
+    int64_t B, int64_t P, const float *dnll, float *dlogits, int threads
+) {
+    float white = (float)levels;
+#pragma omp parallel for num_threads(threads) if (B * P > SERIAL)
+    for (int64_t b = 0; b < B; b++) {
+        const float *l = logits + b * logits_row, *grey = x + b * x_row;
+        float *dl = dlogits + b * P, g = dnll[b] / white;
+#pragma omp simd
+        for (int64_t p = 0; p < P; p++) {
+            float e = exponential(-fabsf(l[p]));
+            dl[p] = g * residual(l[p], grey[p], white, e) / (1.0f + e);
+        }
+    }
+}

@@ -1,0 +1,36 @@
+"""How Python calls a C kernel: the tensors that it may read, and the call itself."""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+from torch import Tensor
+
+from betavae_core.kernels.c.library import library
+
+
+def launch(kernel: str, *args: int | float) -> None:
+    """Call the kernel with addresses and int64, with double, and with PyTorch's threads."""
+    function = getattr(library(), kernel)
+    if not function.argtypes:
+        kinds = (ctypes.c_double if isinstance(arg, float) else ctypes.c_int64 for arg in args)
+        function.argtypes = [*kinds, ctypes.c_int]
+    function(*args, torch.get_num_threads())
+
+
+def rows(tensor: Tensor, *shape: int) -> Tensor:
+    """`tensor`, of `shape`, as float32 with neighbours in the last dimension side by side.
+
+    Raises ValueError for another shape or device: C would read what is not there.
+    """
+    if tensor.shape != shape or not tensor.is_cpu:
+        got = f"{tuple(tensor.shape)} on {tensor.device}"
+        raise ValueError(f"the C kernels need a tensor {shape} on the CPU, got {got}")
+    tensor = converted(tensor, torch.float32)
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+
+
+def converted(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """tensor.to(dtype), which takes a microsecond to find that there is nothing to do."""
+    return tensor if tensor.dtype is dtype else tensor.to(dtype)

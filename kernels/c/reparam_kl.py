@@ -1,0 +1,54 @@
+"""Launchers of reparam_kl.c, of the signatures of `betavae_core.kernels.reparam_kl`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from betavae_core.kernels.c.launch import converted, launch, rows
+
+_SLICES = 64  # as in reparam_kl.c
+
+
+def reparam_kl_fwd(
+    mu: Tensor, logvar: Tensor, key: Tensor, first_sample: int, stream: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(z (B, D) like mu, kl_per_sample (B,) float32, kl_per_latent (D,) float32), in nats."""
+    B, D = mu.shape
+    m, v, key = rows(mu, B, D), rows(logvar, B, D), _key(key)
+    z, sums = (torch.empty(n, D, dtype=torch.float32) for n in (B, _SLICES))
+    kl_per_sample, kl_per_latent = (torch.empty(n, dtype=torch.float32) for n in (B, D))
+    launch(
+        "reparam_kl_fwd",
+        m.data_ptr(), m.stride(0), v.data_ptr(), v.stride(0),
+        key.data_ptr(), first_sample, stream, B, D,
+        z.data_ptr(), kl_per_sample.data_ptr(), kl_per_latent.data_ptr(), sums.data_ptr(),
+    )  # fmt: skip
+    return converted(z, mu.dtype), kl_per_sample, kl_per_latent
+
+
+def reparam_kl_bwd(
+    mu: Tensor, logvar: Tensor, key: Tensor, first_sample: int, stream: int,
+    dz: Tensor, dkl_per_sample: Tensor, dkl_per_latent: Tensor,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """(dmu, dlogvar), both (B, D) like mu, from the gradients of the three results."""
+    B, D = mu.shape
+    m, v, key = rows(mu, B, D), rows(logvar, B, D), _key(key)
+    g, g_sample, g_latent = rows(dz, B, D), rows(dkl_per_sample, B), rows(dkl_per_latent, D)
+    dmu, dlogvar = (torch.empty(B, D, dtype=torch.float32) for _ in range(2))
+    launch(
+        "reparam_kl_bwd",
+        m.data_ptr(), m.stride(0), v.data_ptr(), v.stride(0),
+        key.data_ptr(), first_sample, stream, B, D,
+        g.data_ptr(), g.stride(0), g_sample.data_ptr(), g_latent.data_ptr(),
+        dmu.data_ptr(), dlogvar.data_ptr(),
+    )  # fmt: skip
+    return converted(dmu, mu.dtype), converted(dlogvar, mu.dtype)
+
+
+def _key(key: Tensor) -> Tensor:
+    """`key`, side by side. Raises ValueError unless it is `[seed, step]` in int64 on the CPU."""
+    if key.dtype != torch.int64 or key.shape != (2,) or not key.is_cpu:
+        got = f"{key.dtype} {tuple(key.shape)} on {key.device}"
+        raise ValueError(f"the C kernels need a key [seed, step] in int64 on the CPU, got {got}")
+    return key.contiguous()
