@@ -30,7 +30,7 @@ from betavae_core.feed import BLOCK, Feed
 from betavae_core.hardware import environment
 from betavae_core.model import BetaVAE, evaluating
 from betavae_core.objectives import Objective
-from betavae_core.ops.backend import choose
+from betavae_core.ops import backend
 from betavae_core.optimizers import make_optimizer
 from betavae_core.run_directory import RunDirectory, kept, read_checkpoint
 from betavae_core.runs import flatten_state, restore_state
@@ -107,6 +107,7 @@ class Trainer:
         self.objective, self.memory = objective, memory.to(self.device)
         self.images = Resident(dataset, self.device)
         self.splits = dict(zip(("train", "test"), split(dataset), strict=True))
+        self.kernels = backend.identity(config.backend, self.device)
         self.feed = self._feed()
         self.clock = Clock(0)
         self.step = 0
@@ -120,19 +121,18 @@ class Trainer:
             "image_shape": list(dataset.image_shape),
             "levels": dataset.levels,
             "data": dataset.digest(),
-            "environment": environment(config.device),
+            "environment": environment(config.device) | {"kernels": self.kernels},
         }
         self._restore()
 
     def _feed(self) -> Feed:
-        backend = choose(self.config.backend, torch.empty(0, device=self.device))
         return Feed(
             self.images,
             torch.from_numpy(self.splits["train"]).to(self.device),
             seed=self.config.seed,
             batch_size=self.config.batch_size,
             latent_dim=self.config.latent_dim,
-            fused=backend != "torch",
+            fused=self.kernels != "torch",
         )
 
     @property

@@ -27,7 +27,7 @@ PROMISES = {
     "digest": "where a digest is known, no damaged byte is read",
     "pickle": "no line of the library can unpickle",
     "parity-cpu": "an op on the CPU loses at most twice what eager PyTorch loses",
-    "parity-kernels": "a kernel, interpreted, gives the oracle's values and gradients",
+    "parity-kernels": "a kernel gives the oracle's values and gradients",
     "extremes": "extreme inputs give finite values and right gradients",
     "non-finite": "a non-finite loss stops the run, names step and term, keeps the checkpoint",
     "bytes": "the same seed gives the same files in two processes",

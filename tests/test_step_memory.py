@@ -12,7 +12,14 @@ from betavae_core.bench import step
 
 
 def peak_bytes(call: Callable[[], object]) -> int:
-    """The most that tensors made in `call` held at once; what was there before does not count."""
+    """The most by which tensors grew in a `call` that follows another.
+
+    The profiler sees a tensor freed if it saw it made: the gradients of the call before.
+    """
+    return [_growth(call) for _ in range(2)][1]
+
+
+def _growth(call: Callable[[], object]) -> int:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         call()
     held = peak = 0
@@ -28,8 +35,7 @@ def peak_bytes(call: Callable[[], object]) -> int:
 def test_a_step_holds_no_more_memory_than_eager(arch: str, shape: Shape) -> None:
     with step.training(arch, step.rectangles(shape, 256), "cpu", batch_size=64) as trainer:
         eager = step.baselines(trainer, compiled=False)["eager"]
-        trainer.advance(63)  # the 64th is the last of a block; the 65th draws the next one
+        trainer.advance(62)  # the 64th is the last of a block; the 65th draws the next one
         eager.step()
-        peak_bytes(eager.step)  # a first profile does not see what is freed at its start
         ours = max(peak_bytes(lambda: trainer.advance(1)) for _ in range(2))
         assert 0 < ours <= peak_bytes(eager.step)

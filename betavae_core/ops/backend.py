@@ -33,6 +33,12 @@ def choose(backend: str, tensor: Tensor) -> str:
     return backend
 
 
+def identity(backend: str, device: torch.device) -> str:
+    """The backend of the ops there, and for C what the last bits of its results depend on."""
+    chosen = choose(backend, torch.empty(0, device=device))
+    return f"c-{library.identity()}" if chosen == "c" else chosen
+
+
 def kernels_at(device: torch.device) -> tuple[str, ...]:
     """The kernels that can be tried there; on a CPU Triton's are interpreted."""
     c = device.type == "cpu" and not library.obstacle()

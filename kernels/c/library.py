@@ -14,6 +14,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -50,9 +51,10 @@ def library() -> ctypes.CDLL:
     """The compiled kernels. Raises CompileError where there can be none."""
     compiler = _compiler()
     file = _folder() / f"{_digest(compiler)}.so"
+    with suppress(OSError):  # not compiled yet, or damaged
+        return ctypes.CDLL(str(file))
     try:
-        if not file.is_file():
-            _compile(compiler, file)
+        _compile(compiler, file)
         return ctypes.CDLL(str(file))
     except OSError as error:
         raise CompileError(f"cannot keep or load its compiled code: {error}") from error

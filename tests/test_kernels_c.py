@@ -1,0 +1,283 @@
+"""The kernels in C: their noise and their functions, whose bits they are, and how they come to be.
+
+What they share with the Triton kernels is tested with those (`kernels` in conftest.py).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from kernel_cases import NORMAL_ERROR, STEMS, launchers
+from numpy.typing import NDArray
+
+from betavae_core.kernels.c import library
+from betavae_core.reference import philox
+
+SEEDS = (0, 1, 0xFFFFFFFF, 2**32, 0x0123456789ABCDEF, 2**63 - 1, -1, -(2**63))
+SOURCES = Path(library.__file__).parent
+Floats = NDArray[np.float32]
+
+
+@pytest.fixture(scope="module")
+def c() -> SimpleNamespace:
+    return launchers("c")
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=shape)).float()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_sample_of_the_prior_is_the_oracle_s_noise(c: SimpleNamespace, seed: int) -> None:
+    rng = np.random.default_rng(abs(seed) % 2**32)
+    for stream, D in enumerate((1, 10, 32, 61, 1030)):
+        step, first = int(rng.integers(2**33)), int(rng.integers(2**32 - 8, 2**32))
+        prior = torch.zeros(67, D)
+        z, _, _ = c.reparam_kl_fwd(prior, prior, torch.tensor([seed, step]), first, stream)
+        exact = philox.normal(seed, step, first + np.arange(67), D, stream)
+        assert np.abs(z.numpy() - exact).max() < NORMAL_ERROR
+
+
+EXPOSED = """
+#include "elementary.h"
+#define EXPOSE(f) void each_##f(const float *x, float *y, int64_t n) {     \\
+    for (int64_t i = 0; i < n; i++) y[i] = f(x[i]);                        \\
+}
+EXPOSE(exponential) EXPOSE(exponential_tail) EXPOSE(log1p_unit) EXPOSE(logarithm)
+EXPOSE(sine_of_turn)
+"""
+UNIFORMS = np.arange(1, 2**24 + 1, dtype=np.float64) * 2.0**-24
+# function, where, exact, relative error in float32 roundings
+FUNCTIONS = [
+    ("exponential", np.linspace(-87, 88, 2**20), np.exp, 8),
+    ("exponential_tail", np.linspace(-1, 1, 2**20), lambda x: np.expm1(x) - x, 4),
+    ("log1p_unit", np.geomspace(1e-37, 1, 2**20), np.log1p, 4),
+    ("logarithm", UNIFORMS, np.log, 4),
+    ("sine_of_turn", UNIFORMS[: 2**22], lambda t: np.sin(2 * np.pi * t), 4),
+]
+
+
+@pytest.fixture(scope="module")
+def exposed(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """The functions of elementary.h, each over an array."""
+    if library.obstacle():
+        pytest.skip(f"the C backend {library.obstacle()}")
+    folder = tmp_path_factory.mktemp("exposed")
+    (folder / "exposed.c").write_text(EXPOSED)
+    command = [*library._compiler(), *library._FLAGS, f"-I{SOURCES}", "exposed.c", "-o", "all.so"]
+    subprocess.run(command, cwd=folder, check=True)
+    return ctypes.CDLL(str(folder / "all.so"))
+
+
+@pytest.mark.parametrize(("name", "x", "exact", "roundings"), FUNCTIONS)
+def test_a_function_is_within_some_roundings_everywhere(
+    exposed: ctypes.CDLL, name: str, x: Floats, exact: np.ufunc, roundings: int
+) -> None:
+    x, wanted = x.astype(np.float32), exact(x.astype(np.float32).astype(np.float64))
+    got = np.empty_like(x)
+    address = ctypes.c_void_p
+    getattr(exposed, f"each_{name}")(
+        address(x.ctypes.data), address(got.ctypes.data), ctypes.c_int64(len(x))
+    )
+    far = np.abs(got - wanted) / np.maximum(np.abs(wanted), 2.0**-126) * 2.0**24
+    assert far.max() < roundings
+
+
+def results(c: SimpleNamespace) -> list[torch.Tensor]:
+    """Of every kernel."""
+    B, D = 150, 50
+    mu, logvar, dz = (normal(B, D, seed=i) for i in range(3))
+    g, key = normal(B, seed=3), torch.tensor([3, 4])
+    found = [*c.reparam_kl_fwd(mu, logvar, key, 0, 0)]
+    found += c.reparam_kl_bwd(mu, logvar, key, 0, 0, dz, g, normal(D, seed=4))
+    logits, x = 4 * normal(B, 97, seed=5), normal(B, 97, seed=6).sigmoid()
+    found += [c.bernoulli_nll_fwd(logits, x, 1), c.bernoulli_nll_bwd(logits, x, 1, g)]
+    found += [c.gaussian_nll_fwd(logits, x, 1, 0.1), c.gaussian_nll_bwd(logits, x, 1, 0.1, g)]
+    return found
+
+
+def test_the_number_of_threads_changes_no_bit(c: SimpleNamespace) -> None:
+    threads = torch.get_num_threads()
+    each = []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            each.append(results(c))
+    finally:
+        torch.set_num_threads(threads)
+    for others in each[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(each[0], others, strict=True))
+
+
+def moved(tensor: torch.Tensor, by: int) -> torch.Tensor:
+    """The same values `by` floats further from where allocations begin."""
+    place = torch.empty(tensor.numel() + by)[by:].view(tensor.shape)
+    return place.copy_(tensor)
+
+
+@pytest.mark.parametrize("by", range(1, 16))
+def test_where_a_tensor_lies_changes_no_bit(c: SimpleNamespace, by: int) -> None:
+    logits, x, g = 4 * normal(3, 61), normal(3, 61, seed=1).sigmoid(), normal(3, seed=2)
+    for name in ("bernoulli_nll", "gaussian_nll"):
+        forward, backward = getattr(c, f"{name}_fwd"), getattr(c, f"{name}_bwd")
+        settings = (1, 0.1)[: 1 + (name == "gaussian_nll")]
+        assert torch.equal(
+            forward(moved(logits, by), moved(x, by), *settings), forward(logits, x, *settings)
+        )
+        assert torch.equal(
+            backward(moved(logits, by), moved(x, by), *settings, g),
+            backward(logits, x, *settings, g),
+        )
+
+
+def test_what_c_would_read_past_the_end_of_is_refused(c: SimpleNamespace) -> None:
+    key, m, g = torch.tensor([1, 2]), torch.zeros(4, 3), torch.zeros(4)
+    narrow, short = torch.zeros(4, 2), torch.zeros(3)
+    for call in (
+        lambda: c.reparam_kl_fwd(m, narrow, key, 0, 0),
+        lambda: c.reparam_kl_bwd(m, m, key, 0, 0, narrow, g, short),
+        lambda: c.reparam_kl_bwd(m, m, key, 0, 0, m, short, short),
+        lambda: c.reparam_kl_bwd(m, m, key, 0, 0, m, g, g),
+        lambda: c.bernoulli_nll_fwd(m, narrow, 1),
+        lambda: c.bernoulli_nll_bwd(m, m, 1, short),
+        lambda: c.gaussian_nll_fwd(m, m.to("meta"), 1, 1.0),
+        lambda: c.gaussian_nll_bwd(m, narrow, 1, 1.0, g),
+    ):
+        with pytest.raises(ValueError, match=r"need a tensor \(.*\) on the CPU, got \(.*\) on"):
+            call()
+    for wrong in (torch.tensor([1]), torch.tensor([1.0, 2.0]), torch.tensor([1, 2], device="meta")):
+        with pytest.raises(ValueError, match=r"need a key \[seed, step\] in int64 on the CPU, got"):
+            c.reparam_kl_fwd(m, m, wrong, 0, 0)
+
+
+HARNESS = """
+#include <stdint.h>
+#include <stdlib.h>
+void reparam_kl_fwd(
+    float *, int64_t, float *, int64_t, int64_t *, int64_t, int64_t, int64_t, int64_t, float *,
+    float *, float *, float *, int);
+void reparam_kl_bwd(
+    float *, int64_t, float *, int64_t, int64_t *, int64_t, int64_t, int64_t, int64_t, float *,
+    int64_t, float *, float *, float *, float *, int);
+void bernoulli_nll_fwd(
+    float *, int64_t, float *, int64_t, int64_t, int64_t, int64_t, float *, int);
+void bernoulli_nll_bwd(
+    float *, int64_t, float *, int64_t, int64_t, int64_t, int64_t, float *, float *, int);
+void gaussian_nll_fwd(
+    float *, int64_t, float *, int64_t, int64_t, double, double, int64_t, int64_t, float *, int);
+void gaussian_nll_bwd(
+    float *, int64_t, float *, int64_t, int64_t, double, int64_t, int64_t, float *, float *, int);
+
+static float *floats(int64_t n) { return calloc(n, sizeof(float)); }
+
+int main(void) {
+    int64_t sizes[] = {0, 1, 3, 16, 65}, widths[] = {1, 4, 10, 61, 1023, 1030, 2050};
+    int64_t key[] = {-7, 5};
+    for (int i = 0; i < 5; i++)
+        for (int j = 0; j < 7; j++) {
+            int64_t B = sizes[i], D = widths[j];
+            float *a = floats(B * D), *b = floats(B * D), *c = floats(B * D), *d = floats(B * D);
+            float *e = floats(B * D), *g = floats(B), *h = floats(D), *sums = floats(64 * D);
+            reparam_kl_fwd(a, D, b, D, key, -3, 1, B, D, c, g, h, sums, 2);
+            reparam_kl_bwd(a, D, b, D, key, -3, 1, B, D, c, D, g, h, d, e, 2);
+            bernoulli_nll_fwd(a, D, b, D, 255, B, D, g, 2);
+            bernoulli_nll_bwd(a, D, b, D, 255, B, D, g, c, 2);
+            gaussian_nll_fwd(a, D, b, D, 255, 0.1, 1.0, B, D, g, 2);
+            gaussian_nll_bwd(a, D, b, D, 255, 0.1, B, D, g, c, 2);
+            free(a), free(b), free(c), free(d), free(e), free(g), free(h), free(sums);
+        }
+}
+"""
+
+
+def test_no_kernel_reaches_outside_its_tensors_or_does_what_c_leaves_undefined(
+    tmp_path: Path,
+) -> None:
+    if library.obstacle():
+        pytest.skip(f"the C backend {library.obstacle()}")
+    (tmp_path / "harness.c").write_text(HARNESS)
+    strict = [
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover",
+    ]
+    flags = [flag for flag in library._FLAGS if flag != "-shared"]
+    sources = [str(SOURCES / f"{stem}.c") for stem in STEMS]
+    command = [*library._compiler(), *flags, *strict, "harness.c", *sources, "-o", "all", "-lm"]
+    built = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    if "cannot find" in built.stderr:
+        pytest.skip("the compiler has no sanitizers")
+    assert built.returncode == 0, built.stderr
+    run = subprocess.run([tmp_path / "all"], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
+SAMPLE = """
+import torch
+from betavae_core.ops import backend, philox, reparam_kl
+from betavae_core.kernels.c import library
+zero = torch.zeros(4, 3)
+print(backend.choose("auto", zero), library.obstacle() or "nothing")
+print(*reparam_kl(zero, zero, philox.make_key(1)).z.flatten().tolist())
+"""
+
+
+def start(cache: Path, **environment: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-W", "error", "-c", SAMPLE]
+    settings = os.environ | {"XDG_CACHE_HOME": str(cache)} | environment
+    return subprocess.Popen(command, env=settings, stdout=-1, stderr=-1, text=True)
+
+
+def answer(cache: Path, **environment: str) -> list[str]:
+    process = start(cache, **environment)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    return out.splitlines()
+
+
+def compiled(cache: Path) -> list[Path]:
+    return list((cache / "betavae" / "kernels").iterdir())
+
+
+def test_it_is_compiled_once_by_many_at_a_time_and_again_when_damaged(
+    c: SimpleNamespace, tmp_path: Path
+) -> None:
+    begun = [start(tmp_path) for _ in range(4)]
+    outputs = {process.communicate(timeout=120)[0] for process in begun}
+    assert len(outputs) == 1
+    assert outputs.pop().startswith("c nothing")
+    (file,) = compiled(tmp_path)
+    written = file.stat().st_mtime_ns
+    answer(tmp_path)
+    assert file.stat().st_mtime_ns == written
+    file.write_bytes(b"not a library")
+    assert answer(tmp_path)[0] == "c nothing"
+    assert [f.name for f in compiled(tmp_path)] == [file.name]
+
+
+def test_without_a_compiler_or_a_place_to_keep_code_the_formulas_do(tmp_path: Path) -> None:
+    exact = philox.normal(1, 0, np.arange(4), 3).ravel()
+    kept = tmp_path / "a file"
+    kept.write_text("where the cache would be")
+    failing = tmp_path / "failing"
+    failing.write_text("#!/bin/sh\necho 'error: unrecognized option' >&2\nexit 1\n")
+    failing.chmod(0o755)
+    for cache, compiler, reason in (
+        (tmp_path, "no-such-compiler", "needs a C compiler, and 'no-such-compiler' is not one"),
+        (tmp_path, str(failing), "could not be compiled by .*failing: error: unrecognized option"),
+        (kept, "", "cannot keep or load its compiled code: .*a file"),
+    ):
+        first, z = answer(cache, CC=compiler)
+        assert re.fullmatch(f"torch {reason}.*", first)
+        np.testing.assert_allclose(np.fromstring(z, sep=" "), exact, atol=NORMAL_ERROR)
