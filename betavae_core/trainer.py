@@ -121,7 +121,7 @@ class Trainer:
             "image_shape": list(dataset.image_shape),
             "levels": dataset.levels,
             "data": dataset.digest(),
-            "environment": environment(config.device) | {"kernels": self.kernels},
+            "environment": {"kernels": self.kernels} | environment(config.device),
         }
         self._restore()
 

@@ -286,7 +286,10 @@ def test_bad_usage_is_refused(suites: list[str], settings: dict[str, Any], says:
         report.run(suites, device="cpu", **settings)
 
 
-def test_noise_is_drawn_once_for_many_steps() -> None:
+def test_formulas_get_noise_that_is_drawn_once_for_many_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(op_cases, "choose", lambda *_: "torch")
     supply = op_cases.Supply(4, 3, "cpu")
     fill, drawn = philox.fill_normal, []
     with patch.object(philox, "fill_normal", lambda *a: drawn.append(a) or fill(*a)):

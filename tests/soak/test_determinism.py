@@ -86,7 +86,9 @@ def test_a_step_repeated_gives_the_same_bits(arch: str, precision: str) -> None:
 
 
 @pytest.mark.promise("environment")
-@pytest.mark.parametrize("changed", [{"torch": "2.0.0"}, {"threads": 7}, {"device": "another"}])
+@pytest.mark.parametrize(
+    "changed", [{"torch": "2.0.0"}, {"threads": 7}, {"device": "another"}, {"kernels": "others"}]
+)
 def test_a_changed_environment_is_said_on_resuming(
     unfinished: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
 ) -> None:
