@@ -20,6 +20,7 @@ import torch
 from betavae_core import __version__
 from betavae_core.errors import UsageError
 from betavae_core.hardware import choose_device, environment
+from betavae_core.ops import backend
 
 _ROOT = Path(__file__).resolve().parent.parent
 _GPU_FACTS = (
@@ -29,13 +30,14 @@ _GPU_FACTS = (
 
 
 def machine(device: str) -> dict[str, Any]:
-    """Processor, cores, threads of PyTorch, and the GPU (null unless `device` is `cuda`)."""
+    """Processor, cores, threads, kernels, and the GPU (null unless `device` is `cuda`)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "device": device,
         "cpu": environment("cpu")["device"],
         "cores": cores,
         "threads": torch.get_num_threads(),
+        "kernels": backend.identity("auto", torch.device(device)),
         "gpu": environment("cuda")["device"] if device == "cuda" else None,
         "nvidia_smi": nvidia_smi() if device == "cuda" else None,
         "system": platform.platform(),

@@ -1,4 +1,4 @@
-"""The same equation, fast: Triton kernels and their launchers, one file an op.
+"""The same equation, fast: Triton kernels and their launchers, one file an op; c/ has them in C.
 
 On CUDA tensors a launcher compiles and launches its kernel; on CPU tensors it runs the same
 source in Triton's interpreter, slow and exact enough to test against the oracle (launch.py).

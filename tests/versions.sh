@@ -16,7 +16,9 @@ declare -A pins=(
 )
 
 "$python" -m pip wheel --quiet --no-deps --wheel-dir "$work" "$root"
-"$python" -m zipfile --list "$work"/*.whl | grep --quiet /LICENSE
+"$python" -m zipfile --list "$work"/*.whl >"$work/files"
+grep --quiet /LICENSE "$work/files"
+grep --quiet kernels/c/reparam_kl.c "$work/files"
 cp -r "$root/tests" "$root/docs" "$root/cli.py" "$root/pyproject.toml" "$work"
 
 for name in ${1:-lowest newest}; do
@@ -30,7 +32,7 @@ for name in ${1:-lowest newest}; do
         "$work/$name/bin/betavae" check
         "$work/$name/bin/betavae" train blobs --arch mlp --steps 20 --out "$work/run-$name"
         "$work/$name/bin/python" -m pytest -o pythonpath= -o filterwarnings=default -m "not slow" \
-            tests/test_{reparam_kl,bernoulli_nll,gaussian_nll,kernels_interpreted}.py \
+            tests/test_{reparam_kl,bernoulli_nll,gaussian_nll,kernels_interpreted,kernels_c}.py \
             tests/test_{resume,storage,training,objectives,model,layers,capture}.py
     )
     echo "held: $name"
