@@ -10,14 +10,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from op_cases import STRICT, sample, with_gradient
 from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.library import opcheck
 from torch.testing._internal.optests import OpCheckError
+from torch.testing._internal.two_tensor import TwoTensor
 
 from betavae_core.errors import UsageError
 from betavae_core.kernels.c import library
@@ -25,11 +28,12 @@ from betavae_core.ops import backend, bernoulli_nll, gaussian_nll, philox, repar
 
 KEY = philox.make_key(5, 7)
 BYTES = torch.arange(0, 240, 3).byte().reshape(5, 16)
-CPU, CUDA = (
-    SimpleNamespace(is_cuda=c, is_cpu=not c, dtype=torch.float32, device=c) for c in (False, True)
+CPU, CPU64 = (torch.empty(0, dtype=dtype) for dtype in (torch.float32, torch.float64))
+META = torch.empty(0, device="meta")
+CUDA, CUDA64 = (
+    SimpleNamespace(is_cuda=True, is_cpu=False, dtype=dtype, device="cuda")
+    for dtype in (torch.float32, torch.float64)
 )
-CPU64, CUDA64 = (SimpleNamespace(**vars(t) | {"dtype": torch.float64}) for t in (CPU, CUDA))
-META = SimpleNamespace(is_cuda=False, is_cpu=False, dtype=torch.float32, device="meta")
 
 
 def posterior_loss(h: Tensor, backend: str = "auto") -> Tensor:
@@ -146,6 +150,47 @@ def test_c_refuses_what_it_cannot_compute_and_says_what_to_do(loss: Callable[...
     ):
         with pytest.raises(UsageError, match=f"backend 'c' {remedy}, or use backend 'torch'"):
             loss(tensor, backend="c")
+
+
+@each_op
+def test_a_batch_of_gradients_is_a_loop(loss: Callable[..., Tensor], name: str) -> None:
+    """`is_grads_batched` is a vmap of its own, which torch.func knows nothing of."""
+    tensor = with_gradient(sample((5, 16), torch.float32, "contiguous"))
+    value, upstream = loss(tensor, backend=name), torch.tensor([1.0, -2.0])
+    (batch,) = torch.autograd.grad(
+        value, tensor, upstream, is_grads_batched=True, retain_graph=True
+    )
+    (one,) = torch.autograd.grad(value, tensor)
+    torch.testing.assert_close(batch, torch.stack([one, -2 * one]), rtol=1e-4, atol=1e-4)
+
+
+@each_op
+@pytest.mark.parametrize("settings", [{}, {"pre_dispatch": True}], ids=str)
+def test_a_traced_op_computes_anew(
+    loss: Callable[..., Tensor], settings: dict[str, Any], name: str
+) -> None:
+    first, second = (sample((5, 16), torch.float32, "contiguous", seed) for seed in range(2))
+    graph = make_fx(lambda t: loss(t, backend=name), **settings)(first)
+    torch.testing.assert_close(graph(second), loss(second, backend="torch"), rtol=1e-5, atol=1e-4)
+
+
+@each_op
+def test_auto_takes_the_formula_for_a_tensor_that_only_seems_one(
+    loss: Callable[..., Tensor],
+) -> None:
+    tensor = sample((5, 16), torch.float32, "contiguous")
+    expected = loss(tensor, backend="torch")
+    torch.testing.assert_close(loss(TwoTensor(tensor, tensor)).a, expected, rtol=1e-5, atol=1e-4)
+    with pytest.raises(UsageError, match="reads memory, which a TwoTensor may not have"):
+        loss(TwoTensor(tensor, tensor), backend="c")
+
+
+@pytest.mark.parametrize("key", [torch.tensor([1, 2, 3]), torch.tensor([1, 2]).int()], ids=str)
+@pytest.mark.parametrize("chosen", ["auto", "torch"])
+def test_a_key_is_two_int64_on_every_backend(chosen: str, key: Tensor) -> None:
+    mu = torch.zeros(3, 4)
+    with pytest.raises(ValueError, match=r"key must be an int64 tensor \[seed, step\], got"):
+        reparam_kl(mu, mu, key, backend=chosen)
 
 
 WITHOUT_TRITON = """

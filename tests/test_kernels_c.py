@@ -1,4 +1,4 @@
-"""The kernels in C: their noise and their functions, whose bits they are, and how they come to be.
+"""The kernels in C: their noise and their functions, their bits, and the memory that they touch.
 
 What they share with the Triton kernels is tested with those (`kernels` in conftest.py).
 """
@@ -6,10 +6,7 @@ What they share with the Triton kernels is tested with those (`kernels` in conft
 from __future__ import annotations
 
 import ctypes
-import os
-import re
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -159,12 +156,57 @@ def test_what_c_would_read_past_the_end_of_is_refused(c: SimpleNamespace) -> Non
             c.reparam_kl_fwd(m, m, wrong, 0, 0)
 
 
+def test_no_latents_and_no_images_are_no_trouble(c: SimpleNamespace) -> None:
+    key = torch.tensor([1, 2])
+    for shape in ((4, 0), (0, 0), (0, 3)):
+        m, g, h = torch.zeros(shape), torch.ones(shape[0]), torch.ones(shape[1])
+        z, per_sample, per_latent = c.reparam_kl_fwd(m, m, key, 0, 0)
+        assert (z.shape, per_sample.tolist()) == (shape, [0] * shape[0])
+        assert per_latent.tolist() == [0] * shape[1]
+        assert c.reparam_kl_bwd(m, m, key, 0, 0, m, g, h)[0].shape == shape
+
+
+def test_the_mean_over_a_million_rows_loses_nothing(c: SimpleNamespace) -> None:
+    mu = torch.full((2**20, 1), 3.3)
+    _, _, kl = c.reparam_kl_fwd(mu, torch.zeros_like(mu), torch.tensor([1, 2]), 0, 0)
+    assert kl.item() == pytest.approx(0.5 * np.float32(3.3).astype(float) ** 2, rel=1e-7)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_results_are_on_the_cpu_whatever_the_default_device(
+    c: SimpleNamespace, device: str
+) -> None:
+    tensors, wanted = results(c), results(c)
+    with torch.device(device):
+        m = torch.zeros(4, 3, device="cpu")
+        key, g = torch.tensor([1, 2], device="cpu"), torch.ones(4, device="cpu")
+        found = [*c.reparam_kl_fwd(m, m, key, 0, 0), c.bernoulli_nll_bwd(m, m, 1, g)]
+    assert all(tensor.is_cpu for tensor in found)
+    assert all(torch.equal(a, b) for a, b in zip(tensors, wanted, strict=True))
+
+
+def test_numbers_that_are_whole_may_be_floats(c: SimpleNamespace) -> None:
+    logits, x = normal(2, 9), torch.full((2, 9), 7, dtype=torch.uint8)
+    assert torch.equal(c.bernoulli_nll_fwd(logits, x, 255.0), c.bernoulli_nll_fwd(logits, x, 255))
+
+
+def test_a_tensor_that_is_negated_when_it_is_read_is_read_negated(c: SimpleNamespace) -> None:
+    logits, x = normal(6, 4), normal(6, 4, seed=1).sigmoid()
+    lazily = torch._neg_view(logits)
+    assert torch.equal(c.bernoulli_nll_fwd(lazily, x, 1), c.bernoulli_nll_fwd(-logits, x, 1))
+
+
+def test_a_tensor_without_memory_is_refused(c: SimpleNamespace) -> None:
+    with pytest.raises(ValueError, match="need a tensor with memory"):
+        c.bernoulli_nll_fwd(normal(4, 8), torch._efficientzerotensor((4, 8)), 1)
+
+
 HARNESS = """
 #include <stdint.h>
 #include <stdlib.h>
 void reparam_kl_fwd(
     float *, int64_t, float *, int64_t, int64_t *, int64_t, int64_t, int64_t, int64_t, float *,
-    float *, float *, float *, int);
+    float *, float *, double *, int);
 void reparam_kl_bwd(
     float *, int64_t, float *, int64_t, int64_t *, int64_t, int64_t, int64_t, int64_t, float *,
     int64_t, float *, float *, float *, float *, int);
@@ -186,7 +228,8 @@ int main(void) {
         for (int j = 0; j < 7; j++) {
             int64_t B = sizes[i], D = widths[j];
             float *a = floats(B * D), *b = floats(B * D), *c = floats(B * D), *d = floats(B * D);
-            float *e = floats(B * D), *g = floats(B), *h = floats(D), *sums = floats(64 * D);
+            float *e = floats(B * D), *g = floats(B), *h = floats(D);
+            double *sums = calloc(64 * D, sizeof(double));
             reparam_kl_fwd(a, D, b, D, key, -3, 1, B, D, c, g, h, sums, 2);
             reparam_kl_bwd(a, D, b, D, key, -3, 1, B, D, c, D, g, h, d, e, 2);
             bernoulli_nll_fwd(a, D, b, D, 255, B, D, g, 2);
@@ -221,63 +264,3 @@ def test_no_kernel_reaches_outside_its_tensors_or_does_what_c_leaves_undefined(
     assert built.returncode == 0, built.stderr
     run = subprocess.run([tmp_path / "all"], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-
-
-SAMPLE = """
-import torch
-from betavae_core.ops import backend, philox, reparam_kl
-from betavae_core.kernels.c import library
-zero = torch.zeros(4, 3)
-print(backend.choose("auto", zero), library.obstacle() or "nothing")
-print(*reparam_kl(zero, zero, philox.make_key(1)).z.flatten().tolist())
-"""
-
-
-def start(cache: Path, **environment: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-W", "error", "-c", SAMPLE]
-    settings = os.environ | {"XDG_CACHE_HOME": str(cache)} | environment
-    return subprocess.Popen(command, env=settings, stdout=-1, stderr=-1, text=True)
-
-
-def answer(cache: Path, **environment: str) -> list[str]:
-    process = start(cache, **environment)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    return out.splitlines()
-
-
-def compiled(cache: Path) -> list[Path]:
-    return list((cache / "betavae" / "kernels").iterdir())
-
-
-def test_it_is_compiled_once_by_many_at_a_time_and_again_when_damaged(
-    c: SimpleNamespace, tmp_path: Path
-) -> None:
-    begun = [start(tmp_path) for _ in range(4)]
-    outputs = {process.communicate(timeout=120)[0] for process in begun}
-    assert len(outputs) == 1
-    assert outputs.pop().startswith("c nothing")
-    (file,) = compiled(tmp_path)
-    written = file.stat().st_mtime_ns
-    answer(tmp_path)
-    assert file.stat().st_mtime_ns == written
-    file.write_bytes(b"not a library")
-    assert answer(tmp_path)[0] == "c nothing"
-    assert [f.name for f in compiled(tmp_path)] == [file.name]
-
-
-def test_without_a_compiler_or_a_place_to_keep_code_the_formulas_do(tmp_path: Path) -> None:
-    exact = philox.normal(1, 0, np.arange(4), 3).ravel()
-    kept = tmp_path / "a file"
-    kept.write_text("where the cache would be")
-    failing = tmp_path / "failing"
-    failing.write_text("#!/bin/sh\necho 'error: unrecognized option' >&2\nexit 1\n")
-    failing.chmod(0o755)
-    for cache, compiler, reason in (
-        (tmp_path, "no-such-compiler", "needs a C compiler, and 'no-such-compiler' is not one"),
-        (tmp_path, str(failing), "could not be compiled by .*failing: error: unrecognized option"),
-        (kept, "", "cannot keep or load its compiled code: .*a file"),
-    ):
-        first, z = answer(cache, CC=compiler)
-        assert re.fullmatch(f"torch {reason}.*", first)
-        np.testing.assert_allclose(np.fromstring(z, sep=" "), exact, atol=NORMAL_ERROR)

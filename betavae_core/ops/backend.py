@@ -66,8 +66,12 @@ def _obstacle_to_triton(tensor: Tensor) -> str:
 
 def _obstacle_to_c(tensor: Tensor) -> str:
     """The same of the C kernels."""
-    if tensor.dtype == torch.float64:
-        return "computes in float32, got float64: convert the tensors"
+    if tensor.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        got = str(tensor.dtype).removeprefix("torch.")
+        return f"computes in float32, got {got}: convert the tensors"
+    plain = type(tensor) in (Tensor, torch.nn.Parameter)
+    if not (plain or torch._C._len_torch_dispatch_stack()):  # a mode sees to its own tensors
+        return f"reads memory, which a {type(tensor).__name__} may not have"
     if not tensor.is_cpu:
         return f"needs tensors on the CPU, got {tensor.device}: move them with .cpu()"
     return _obstacle_to_compiling_c()

@@ -17,18 +17,27 @@ from torch import Tensor
 
 from betavae_core.ops.backend import choose
 
+_ORDINARY = (
+    torch._C.DispatchKeySet(torch._C.DispatchKey.BackendSelect)
+    | torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView)
+).raw_repr()  # what each thread starts with
 _KERNELS = {"triton": "betavae_core.kernels", "c": "betavae_core.kernels.c"}
 
 
 def spare(tensor: Tensor) -> Tensor | None:
     """`tensor`, of which only the memory is still wanted, as the `out` of what comes next.
 
-    On a CPU new memory costs several times what the arithmetic does. None where autograd,
-    torch.func or the compiler may still want the values: the result then gets its own.
+    On a CPU new memory costs several times what the arithmetic does. None where autograd, the
+    compiler or a transformation may still want the values: the result then gets its own.
     """
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or _transformed():
         return None
-    return None if torch._C._are_functorch_transforms_active() else tensor
+    return tensor
+
+
+def _transformed() -> bool:
+    """Whether torch.func, vmap (either), a tracer or a dispatch mode sees each call of PyTorch."""
+    return bool(torch._C._dispatch_tls_local_include_set().raw_repr() & ~_ORDINARY)
 
 
 def apply(function: type[torch.autograd.Function], *args: Any) -> Any:
@@ -84,9 +93,9 @@ class FusedOp:
     def __call__(self, backend: str, *args: Any) -> Any:
         if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
             return self.op(*args)
-        # A launcher reads memory: under vmap and torch.func there is none to read, and in a
+        # A launcher reads memory: under vmap and tracers there is none to read, and in a
         # backward pass that is itself differentiated it would cut the graph without a word.
         # (An autograd.Function runs its forward, and a plain backward, with gradients disabled.)
-        if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
+        if torch.is_grad_enabled() or _transformed():
             return self.formula(*args)
         return self.launch(backend, *args)

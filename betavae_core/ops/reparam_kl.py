@@ -55,7 +55,8 @@ def reparam_kl(
         mean over the batch (zero for an empty one). The KLs are float32, or float64 for float64.
 
     Raises:
-        ValueError: shapes differ or are not (B, D), or not exactly one of key and eps is given.
+        ValueError: shapes differ or are not (B, D), not exactly one of key and eps is given, or
+            key is not two int64.
         UsageError: the backend asked for cannot run here.
     """
     if mu.shape != logvar.shape or mu.ndim != 2:
@@ -74,6 +75,9 @@ def _noise(
 ) -> tuple[str, Tensor]:
     """The kernel that runs, and its key; or `torch` and the noise itself."""
     if key is not None and eps is None:
+        if key.dtype != torch.int64 or key.shape != (2,):
+            got = f"{key.dtype} {tuple(key.shape)}"
+            raise ValueError(f"key must be an int64 tensor [seed, step], got {got}")
         if (chosen := choose(backend, mu)) != "torch":
             return chosen, key
         return "torch", _draw(mu, key, first_sample, stream)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from betavae_core.kernels.c.launch import converted, launch, rows
+from betavae_core.kernels.c.launch import converted, launch, room, rows
 
 
 def bernoulli_nll_fwd(logits: Tensor, x: Tensor, levels: int) -> Tensor:
     """nll (B,) float32 from logits (B, P) and x (B, P), uint8 or floating."""
     B, P = logits.shape
     scores, grey = rows(logits, B, P), rows(x, B, P)
-    nll = torch.empty(B, dtype=torch.float32)
+    nll = room(B)
     launch(
         "bernoulli_nll_fwd",
-        scores.data_ptr(), scores.stride(0), grey.data_ptr(), grey.stride(0), levels,
+        scores.data_ptr(), scores.stride(0), grey.data_ptr(), grey.stride(0), int(levels),
         B, P, nll.data_ptr(),
     )  # fmt: skip
     return nll
@@ -25,10 +24,10 @@ def bernoulli_nll_bwd(logits: Tensor, x: Tensor, levels: int, dnll: Tensor) -> T
     """dlogits (B, P) like logits, contiguous, from dnll (B,)."""
     B, P = logits.shape
     scores, grey, g = rows(logits, B, P), rows(x, B, P), rows(dnll, B)
-    dlogits = torch.empty(B, P, dtype=torch.float32)
+    dlogits = room(B, P)
     launch(
         "bernoulli_nll_bwd",
-        scores.data_ptr(), scores.stride(0), grey.data_ptr(), grey.stride(0), levels,
+        scores.data_ptr(), scores.stride(0), grey.data_ptr(), grey.stride(0), int(levels),
         B, P, g.data_ptr(), dlogits.data_ptr(),
     )  # fmt: skip
     return converted(dlogits, logits.dtype)

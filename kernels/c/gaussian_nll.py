@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from math import log, pi
 
-import torch
 from torch import Tensor
 
-from betavae_core.kernels.c.launch import converted, launch, rows
+from betavae_core.kernels.c.launch import converted, launch, room, rows
 
 
 def gaussian_nll_fwd(logits: Tensor, x: Tensor, levels: int, sigma: float) -> Tensor:
     """nll (B,) float32 from logits (B, P) and x (B, P), uint8 or floating."""
     B, P = logits.shape
     scores, grey = rows(logits, B, P), rows(x, B, P)
-    nll = torch.empty(B, dtype=torch.float32)
+    nll = room(B)
     constant = P * (log(sigma) + log(2 * pi) / 2)
     launch(
         "gaussian_nll_fwd",
-        scores.data_ptr(), scores.stride(0), grey.data_ptr(), grey.stride(0), levels,
+        scores.data_ptr(), scores.stride(0), grey.data_ptr(), grey.stride(0), int(levels),
         float(sigma), constant, B, P, nll.data_ptr(),
     )  # fmt: skip
     return nll
@@ -28,10 +27,10 @@ def gaussian_nll_bwd(logits: Tensor, x: Tensor, levels: int, sigma: float, dnll:
     """dlogits (B, P) like logits, contiguous, from dnll (B,)."""
     B, P = logits.shape
     scores, grey, g = rows(logits, B, P), rows(x, B, P), rows(dnll, B)
-    dlogits = torch.empty(B, P, dtype=torch.float32)
+    dlogits = room(B, P)
     launch(
         "gaussian_nll_bwd",
-        scores.data_ptr(), scores.stride(0), grey.data_ptr(), grey.stride(0), levels,
+        scores.data_ptr(), scores.stride(0), grey.data_ptr(), grey.stride(0), int(levels),
         float(sigma), B, P, g.data_ptr(), dlogits.data_ptr(),
     )  # fmt: skip
     return converted(dlogits, logits.dtype)

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from betavae_core.kernels.c.library import library
 
+_CPU = torch.device("cpu")
+
 
 def launch(kernel: str, *args: int | float) -> None:
     """Call the kernel with addresses and int64, with double, and with PyTorch's threads."""
@@ -22,13 +24,25 @@ def launch(kernel: str, *args: int | float) -> None:
 def rows(tensor: Tensor, *shape: int) -> Tensor:
     """`tensor`, of `shape`, as float32 with neighbours in the last dimension side by side.
 
-    Raises ValueError for another shape or device: C would read what is not there.
+    Raises ValueError for another shape or device, or a tensor without memory of its own: C would
+    read what is not there.
     """
     if tensor.shape != shape or not tensor.is_cpu:
         got = f"{tuple(tensor.shape)} on {tensor.device}"
         raise ValueError(f"the C kernels need a tensor {shape} on the CPU, got {got}")
     tensor = converted(tensor, torch.float32)
-    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+    if tensor.is_neg():
+        tensor = tensor.resolve_neg()
+    if tensor.stride(-1) != 1:
+        tensor = tensor.contiguous()
+    if not tensor.data_ptr() and tensor.numel():
+        raise ValueError(f"the C kernels need a tensor with memory, got {type(tensor).__name__}")
+    return tensor
+
+
+def room(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Memory for a result, on the CPU whatever the default device is."""
+    return torch.empty(shape, dtype=dtype, device=_CPU)
 
 
 def converted(tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -1,7 +1,8 @@
 """The C kernels as a library: compiled for this processor at the first use, kept for the next.
 
-The file's name holds a digest of all that its code depends on: the sources, the flags, the compiler
-and the processor. So nothing in the folder is ever out of date, and machines may share it.
+The file's name holds two digests: of all that its code depends on (the sources, the flags, the
+compiler and the processor) and of the file itself. So nothing in the folder is ever out of date or
+loaded when damaged, and machines may share it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -49,14 +49,11 @@ def identity() -> str:
 @cache
 def library() -> ctypes.CDLL:
     """The compiled kernels. Raises CompileError where there can be none."""
-    compiler = _compiler()
-    file = _folder() / f"{_digest(compiler)}.so"
-    with suppress(OSError):  # not compiled yet, or damaged
-        return ctypes.CDLL(str(file))
     try:
-        _compile(compiler, file)
-        return ctypes.CDLL(str(file))
-    except OSError as error:
+        compiler = _compiler()
+        folder, key = _folder(), _digest(compiler)
+        return ctypes.CDLL(str(_kept(folder, key) or _compile(compiler, folder, key)))
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: no home, ValueError: $CC
         raise CompileError(f"cannot keep or load its compiled code: {error}") from error
 
 
@@ -66,7 +63,7 @@ def _compiler() -> list[str]:
     path = shutil.which(command[0])
     if not path:
         raise CompileError(f"needs a C compiler, and {command[0]!r} is not one: install gcc")
-    return [os.path.realpath(path), *command[1:]]
+    return [path, *command[1:]]
 
 
 def _folder() -> Path:
@@ -75,10 +72,22 @@ def _folder() -> Path:
 
 
 def _digest(compiler: list[str]) -> str:
-    at = os.stat(compiler[0])
-    parts = [*compiler, *_FLAGS, str(at.st_size), str(at.st_mtime_ns), _processor()]
-    content = b"\0".join([*map(str.encode, parts), *(file.read_bytes() for file in _SOURCES)])
+    program = os.path.realpath(compiler[0])
+    at = os.stat(program)
+    parts = [program, *compiler, *_FLAGS, str(at.st_size), str(at.st_mtime_ns), _processor()]
+    return _short(b"\0".join([*map(os.fsencode, parts), *(f.read_bytes() for f in _SOURCES)]))
+
+
+def _short(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:12]
+
+
+def _kept(folder: Path, key: str) -> Path | None:
+    """What was compiled before, if no byte of it is damaged: loading half a file is fatal."""
+    for file in folder.glob(f"{key}-*.so"):
+        if file.stem == f"{key}-{_short(file.read_bytes())}":
+            return file
+    return None
 
 
 def _processor() -> str:
@@ -91,17 +100,19 @@ def _processor() -> str:
     return "\n".join(line for line in lines if line.startswith(fields)) or platform.machine()
 
 
-def _compile(compiler: list[str], file: Path) -> None:
-    """Write `file`, whole or not at all, though others may be writing it too."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+def _compile(compiler: list[str], folder: Path, key: str) -> Path:
+    """Write the library, whole or not at all, though others may be writing it too."""
+    folder.mkdir(parents=True, exist_ok=True)
     sources = [str(source) for source in _SOURCES if source.suffix == ".c"]
-    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-        built = Path(folder) / file.name
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        built = Path(place) / "built.so"
         command = [*compiler, *_FLAGS, *sources, "-o", str(built), "-lm"]
-        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        run = subprocess.run(command, capture_output=True, errors="replace", check=False)
         if run.returncode != 0:
             last = (run.stderr.strip().splitlines() or [f"exit code {run.returncode}"])[-1]
             raise CompileError(f"could not be compiled by {compiler[0]}: {last}")
+        file = folder / f"{key}-{_short(built.read_bytes())}.so"
         with built.open("rb") as written:
             os.fsync(written.fileno())
         os.replace(built, file)
+    return file

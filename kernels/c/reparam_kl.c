@@ -28,7 +28,7 @@ static inline Tile tile_at(int64_t row, int64_t column, int64_t rows, int64_t D)
 // As many rows as a tile has counters for.
 static inline int64_t rows_of_tile(int64_t D) {
     int64_t groups = (D + 3) / 4;
-    return groups > COUNTERS ? 1 : COUNTERS / groups;
+    return groups > COUNTERS || groups == 0 ? 1 : COUNTERS / groups;
 }
 
 static inline void noise(const int64_t *key, int64_t first, int64_t stream, Tile t, float *eps) {
@@ -55,7 +55,7 @@ static inline float bounded(float logvar) {
 }
 
 // Adds a tile of KLs to the sums of its rows and of its columns.
-static inline void add_up(Tile t, const float *kl, float *of_rows, float *of_columns) {
+static inline void add_up(Tile t, const float *kl, float *of_rows, double *of_columns) {
     for (int64_t r = 0; r < t.rows; r++) {
         float sum = 0.0f;
 #pragma omp simd reduction(+ : sum)
@@ -69,12 +69,11 @@ static inline void add_up(Tile t, const float *kl, float *of_rows, float *of_col
 void reparam_kl_fwd(
     const float *mu, int64_t mu_row, const float *logvar, int64_t logvar_row, const int64_t *key,
     int64_t first_sample, int64_t stream, int64_t B, int64_t D, float *z, float *kl_per_sample,
-    float *kl_per_latent, float *sums, int threads
+    float *kl_per_latent, double *sums, int threads
 ) {
     int64_t height = rows_of_tile(D), tiles = (B + height - 1) / height;
     int64_t slices = least(tiles, SLICES);
     memset(kl_per_sample, 0, B * sizeof *kl_per_sample);
-    memset(kl_per_latent, 0, D * sizeof *kl_per_latent);
     memset(sums, 0, slices * D * sizeof *sums);
 #pragma omp parallel for num_threads(threads) if (B * D > 4096)
     for (int64_t slice = 0; slice < slices; slice++) {
@@ -97,8 +96,9 @@ void reparam_kl_fwd(
                 add_up(t, kl, kl_per_sample, sums + slice * D);
             }
     }
-    for (int64_t slice = 0; slice < slices; slice++)
-        for (int64_t d = 0; d < D; d++) kl_per_latent[d] += sums[slice * D + d] / (float)B;
+    for (int64_t slice = 1; slice < slices; slice++)
+        for (int64_t d = 0; d < D; d++) sums[d] += sums[slice * D + d];
+    for (int64_t d = 0; d < D; d++) kl_per_latent[d] = B ? (float)(sums[d] / (double)B) : 0.0f;
 }
 
 // dmu and dlogvar (B, D) from dz (B, D) and the gradients of the two KLs.

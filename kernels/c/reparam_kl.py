@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from betavae_core.kernels.c.launch import converted, launch, rows
+from betavae_core.kernels.c.launch import converted, launch, room, rows
 
 _SLICES = 64  # as in reparam_kl.c
 
@@ -16,12 +16,12 @@ def reparam_kl_fwd(
     """(z (B, D) like mu, kl_per_sample (B,) float32, kl_per_latent (D,) float32), in nats."""
     B, D = mu.shape
     m, v, key = rows(mu, B, D), rows(logvar, B, D), _key(key)
-    z, sums = (torch.empty(n, D, dtype=torch.float32) for n in (B, _SLICES))
-    kl_per_sample, kl_per_latent = (torch.empty(n, dtype=torch.float32) for n in (B, D))
+    z, kl_per_sample, kl_per_latent = room(B, D), room(B), room(D)
+    sums = room(_SLICES, D, dtype=torch.float64)
     launch(
         "reparam_kl_fwd",
         m.data_ptr(), m.stride(0), v.data_ptr(), v.stride(0),
-        key.data_ptr(), first_sample, stream, B, D,
+        key.data_ptr(), int(first_sample), int(stream), B, D,
         z.data_ptr(), kl_per_sample.data_ptr(), kl_per_latent.data_ptr(), sums.data_ptr(),
     )  # fmt: skip
     return converted(z, mu.dtype), kl_per_sample, kl_per_latent
@@ -35,11 +35,11 @@ def reparam_kl_bwd(
     B, D = mu.shape
     m, v, key = rows(mu, B, D), rows(logvar, B, D), _key(key)
     g, g_sample, g_latent = rows(dz, B, D), rows(dkl_per_sample, B), rows(dkl_per_latent, D)
-    dmu, dlogvar = (torch.empty(B, D, dtype=torch.float32) for _ in range(2))
+    dmu, dlogvar = room(B, D), room(B, D)
     launch(
         "reparam_kl_bwd",
         m.data_ptr(), m.stride(0), v.data_ptr(), v.stride(0),
-        key.data_ptr(), first_sample, stream, B, D,
+        key.data_ptr(), int(first_sample), int(stream), B, D,
         g.data_ptr(), g.stride(0), g_sample.data_ptr(), g_latent.data_ptr(),
         dmu.data_ptr(), dlogvar.data_ptr(),
     )  # fmt: skip
