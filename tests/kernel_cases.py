@@ -21,7 +21,7 @@ hence the whole unit 2^-7 where rounding to nearest would be 2^-8, and the least
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from types import SimpleNamespace
@@ -109,12 +109,16 @@ def _within(source: torch.Tensor, shape: tuple[int, int], index: Any) -> torch.T
 
 @contextmanager
 def poisoned_outputs() -> Iterator[None]:
-    """`torch.empty` gives NaN, so an element that a kernel does not write cannot pass for right."""
-    empty = torch.empty
-
-    def poisoned(*args: Any, **kwargs: Any) -> torch.Tensor:
-        return empty(*args, **kwargs).fill_(float("nan"))
-
+    """New memory holds NaN, so an element that a kernel does not write cannot pass for right."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch, "empty", poisoned)
+        for owner, name in ((torch, "empty"), (torch.Tensor, "new_empty")):
+            patch.setattr(owner, name, _poisoned(getattr(owner, name)))
         yield
+
+
+def _poisoned(make: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    def poisoned(*args: Any, **kwargs: Any) -> torch.Tensor:
+        tensor = make(*args, **kwargs)
+        return tensor.fill_(float("nan")) if tensor.is_floating_point() else tensor
+
+    return poisoned

@@ -91,11 +91,14 @@ class FusedOp:
         return self.formula(*args)
 
     def __call__(self, backend: str, *args: Any) -> Any:
-        if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
+        if torch.compiler.is_compiling():
+            return self.op(*args)
+        transformed = _transformed()
+        if transformed and torch._C._len_torch_dispatch_stack():
             return self.op(*args)
         # A launcher reads memory: under vmap and tracers there is none to read, and in a
         # backward pass that is itself differentiated it would cut the graph without a word.
         # (An autograd.Function runs its forward, and a plain backward, with gradients disabled.)
-        if torch.is_grad_enabled() or _transformed():
+        if transformed or torch.is_grad_enabled():
             return self.formula(*args)
         return self.launch(backend, *args)

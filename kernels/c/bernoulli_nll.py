@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from betavae_core.kernels.c.launch import converted, launch, room, rows
+from betavae_core.kernels.c.launch import converted, launch, rows
 
 
 def bernoulli_nll_fwd(logits: Tensor, x: Tensor, levels: int) -> Tensor:
     """nll (B,) float32 from logits (B, P) and x (B, P), uint8 or floating."""
     B, P = logits.shape
     scores, grey = rows(logits, B, P), rows(x, B, P)
-    nll = room(B)
+    nll = scores.new_empty(B)
     launch(
         "bernoulli_nll_fwd",
         scores.data_ptr(), scores.stride(0), grey.data_ptr(), grey.stride(0), int(levels),
@@ -24,7 +24,7 @@ def bernoulli_nll_bwd(logits: Tensor, x: Tensor, levels: int, dnll: Tensor) -> T
     """dlogits (B, P) like logits, contiguous, from dnll (B,)."""
     B, P = logits.shape
     scores, grey, g = rows(logits, B, P), rows(x, B, P), rows(dnll, B)
-    dlogits = room(B, P)
+    dlogits = scores.new_empty((B, P))
     launch(
         "bernoulli_nll_bwd",
         scores.data_ptr(), scores.stride(0), grey.data_ptr(), grey.stride(0), int(levels),

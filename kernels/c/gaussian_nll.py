@@ -6,14 +6,14 @@ from math import log, pi
 
 from torch import Tensor
 
-from betavae_core.kernels.c.launch import converted, launch, room, rows
+from betavae_core.kernels.c.launch import converted, launch, rows
 
 
 def gaussian_nll_fwd(logits: Tensor, x: Tensor, levels: int, sigma: float) -> Tensor:
     """nll (B,) float32 from logits (B, P) and x (B, P), uint8 or floating."""
     B, P = logits.shape
     scores, grey = rows(logits, B, P), rows(x, B, P)
-    nll = room(B)
+    nll = scores.new_empty(B)
     constant = P * (log(sigma) + log(2 * pi) / 2)
     launch(
         "gaussian_nll_fwd",
@@ -27,7 +27,7 @@ def gaussian_nll_bwd(logits: Tensor, x: Tensor, levels: int, sigma: float, dnll:
     """dlogits (B, P) like logits, contiguous, from dnll (B,)."""
     B, P = logits.shape
     scores, grey, g = rows(logits, B, P), rows(x, B, P), rows(dnll, B)
-    dlogits = room(B, P)
+    dlogits = scores.new_empty((B, P))
     launch(
         "gaussian_nll_bwd",
         scores.data_ptr(), scores.stride(0), grey.data_ptr(), grey.stride(0), int(levels),

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from betavae_core.kernels.c.library import library
 
-_CPU = torch.device("cpu")
-
 
 def launch(kernel: str, *args: int | float) -> None:
     """Call the kernel with addresses and int64, with double, and with PyTorch's threads."""
@@ -38,11 +36,6 @@ def rows(tensor: Tensor, *shape: int) -> Tensor:
     if not tensor.data_ptr() and tensor.numel():
         raise ValueError(f"the C kernels need a tensor with memory, got {type(tensor).__name__}")
     return tensor
-
-
-def room(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Memory for a result, on the CPU whatever the default device is."""
-    return torch.empty(shape, dtype=dtype, device=_CPU)
 
 
 def converted(tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from betavae_core.kernels.c.launch import converted, launch, room, rows
+from betavae_core.kernels.c.launch import converted, launch, rows
 
 _SLICES = 64  # as in reparam_kl.c
 
@@ -16,8 +16,8 @@ def reparam_kl_fwd(
     """(z (B, D) like mu, kl_per_sample (B,) float32, kl_per_latent (D,) float32), in nats."""
     B, D = mu.shape
     m, v, key = rows(mu, B, D), rows(logvar, B, D), _key(key)
-    z, kl_per_sample, kl_per_latent = room(B, D), room(B), room(D)
-    sums = room(_SLICES, D, dtype=torch.float64)
+    z, kl_per_sample, kl_per_latent = m.new_empty((B, D)), m.new_empty(B), m.new_empty(D)
+    sums = m.new_empty((_SLICES, D), dtype=torch.float64)
     launch(
         "reparam_kl_fwd",
         m.data_ptr(), m.stride(0), v.data_ptr(), v.stride(0),
@@ -35,7 +35,7 @@ def reparam_kl_bwd(
     B, D = mu.shape
     m, v, key = rows(mu, B, D), rows(logvar, B, D), _key(key)
     g, g_sample, g_latent = rows(dz, B, D), rows(dkl_per_sample, B), rows(dkl_per_latent, D)
-    dmu, dlogvar = room(B, D), room(B, D)
+    dmu, dlogvar = m.new_empty((B, D)), m.new_empty((B, D))
     launch(
         "reparam_kl_bwd",
         m.data_ptr(), m.stride(0), v.data_ptr(), v.stride(0),
