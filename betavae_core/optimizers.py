@@ -41,6 +41,8 @@ class Adam:
         """Update every parameter that has a gradient."""
         moved = [(p, p.grad, self.state[i]) for i, p in enumerate(self.parameters)]
         updates = [(p, g, *state.values()) for p, g, state in moved if g is not None]
+        if not updates:
+            return
         parameters, gradients, steps, means, squares = map(list, zip(*updates, strict=True))
         torch._foreach_add_(steps, 1)
         torch._fused_adam_(

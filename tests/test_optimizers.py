@@ -42,6 +42,13 @@ def test_adam_is_pytorch_s_to_the_bit(dtype: torch.dtype) -> None:
         assert all(torch.equal(state[name], t) for name, t in adam.state[index].items())
 
 
+def test_adam_without_any_gradient_stands_still() -> None:
+    model = layers(torch.float32)
+    before = [p.clone() for p in model.parameters()]
+    Adam(model.parameters(), lr=1e-2).step()
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
+
+
 def test_adam_goes_on_from_its_state() -> None:
     whole, parts = layers(torch.float32), layers(torch.float32)
     adam, first = Adam(whole.parameters(), lr=1e-2), Adam(parts.parameters(), lr=1e-2)
