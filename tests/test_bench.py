@@ -1,4 +1,4 @@
-"""A benchmark can be believed: turns are taken, pairs compared, and the wrong is never timed."""
+"""A benchmark can be believed: the wrong is never timed, and a result says what it is of."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -17,11 +16,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from betavae_core.bench import machine, op_cases, ops, populations, report, step, timing
+from betavae_core.bench import machine, op_cases, ops, populations, report, step
 from betavae_core.bench.agreement import WrongResultError, agree, standard_normal
 from betavae_core.bench.baselines import VAE
 from betavae_core.bench.op_cases import CASES, Tensors
-from betavae_core.bench.timing import Rounds, Timed, interleave
 from betavae_core.errors import UsageError
 from betavae_core.figures.saving import save
 from betavae_core.ops import philox
@@ -33,74 +31,6 @@ TINY: dict[str, dict[str, Any]] = {
     "populations": {"architectures": ["mlp"]},
     "growth": {"axes": {"side": (16, 32), "latent_dim": (3,)}, "images": 64},
 }
-
-
-class Machine:
-    """A machine whose clock moves only while something runs."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now, self.turns = 0.0, ""
-        monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: self.now))
-
-    def runs(self, name: str, cost: Callable[[float], float], calls: int = 1) -> Timed:
-        """Something that takes `cost(now)` seconds."""
-
-        def run() -> None:
-            self.turns += name
-            self.now += cost(self.now)
-
-        return Timed(run, calls)
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    return Machine(monkeypatch)
-
-
-def test_turns_are_taken_one_after_another(fake: Machine) -> None:
-    interleave({name: fake.runs(name, lambda _: 1.0) for name in "ABC"}, seconds=16)
-    warm_up = "AABBCC"
-    assert fake.turns == warm_up + "ABC" * 3
-
-
-def test_the_budget_is_kept_and_holds_one_round_at_least(fake: Machine) -> None:
-    subjects = {name: fake.runs(name, lambda _: 1.0) for name in "AB"}
-    assert len(interleave(subjects, seconds=11.5).seconds["A"]) == 3
-    assert fake.now <= 11.5
-    assert len(interleave(subjects, seconds=0).seconds["A"]) == 1
-
-
-def test_short_runs_are_repeated_to_fill_a_turn(fake: Machine) -> None:
-    rounds = interleave({"A": fake.runs("A", lambda _: 2.0**-10)}, seconds=0, turn=2.0**-5)
-    assert len(fake.turns) == 2 + 32
-    assert rounds.seconds["A"] == [2.0**-10]
-
-
-def test_a_run_of_many_calls_is_reported_as_one_call(fake: Machine) -> None:
-    rounds = interleave({"A": fake.runs("A", lambda _: 8.0, calls=64)}, seconds=0)
-    assert rounds.seconds["A"] == [0.125]
-
-
-def test_a_round_of_several_cycles_is_their_sum(fake: Machine) -> None:
-    costs = iter([1.0, 1.0, 9.0, 1.0, 1.0, 1.0])  # two to warm up, then one turn in four is dear
-    rounds = interleave({"A": fake.runs("A", lambda _: next(costs))}, seconds=0, cycles=4)
-    assert rounds.seconds["A"] == [3.0]
-
-
-def test_a_ratio_is_the_median_of_pairs_and_not_of_medians() -> None:
-    rounds = Rounds({"slow": [2.0, 30.0, 4.0], "fast": [1.0, 10.0, 40.0]})
-    assert rounds.ratio("slow", "fast").median == 2.0
-    assert rounds.spread("slow").median / rounds.spread("fast").median == 0.4
-
-
-def test_a_machine_that_slows_down_tenfold_does_not_change_the_ratio(fake: Machine) -> None:
-    def load(now: float) -> float:
-        return 10.0 if now > 200 else 1.0
-
-    subjects = {"slow": fake.runs("s", lambda t: 3 * load(t)), "fast": fake.runs("f", load)}
-    rounds = interleave(subjects, seconds=1000)
-    assert rounds.ratio("slow", "fast") == (3.0, 3.0, 3.0)
-    assert rounds.spread("fast").p80 == 10 * rounds.spread("fast").p20
 
 
 def never(*args: Any, **kwargs: Any) -> Any:
