@@ -11,6 +11,8 @@ import torch
 from kernel_cases import launchers
 from run_cases import dying, train
 
+from betavae_core.ops import backend
+
 torch.set_num_threads(1)  # the tests run side by side, and bits may depend on the thread count
 
 
@@ -66,3 +68,10 @@ def unfinished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def kernels(request: pytest.FixtureRequest) -> SimpleNamespace:
     """The launchers of either kind of kernel."""
     return launchers(request.param)
+
+
+@pytest.fixture
+def interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets backend `triton` run on CPU tensors, as TRITON_INTERPRET=1 does at the start."""
+    pytest.importorskip("triton", reason="Triton has no build for this platform")
+    monkeypatch.setattr(backend, "_INTERPRETED", True)

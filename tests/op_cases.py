@@ -1,4 +1,4 @@
-"""What the tests of the ops share: one rule of accuracy, and the layouts that opcheck is run on.
+"""What the tests of the ops share: one rule of accuracy, layouts for opcheck, a loss for each op.
 
 The rule: an op computes in float32 (float64 for float64) and rounds its result once to the dtype
 of the tensor. An element of it may differ from the float64 oracle by
@@ -15,11 +15,16 @@ kernels in C flush what is subnormal to 0 (`flushed`, as in kernel_cases.py).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+import pytest
 import torch
 from kernel_cases import laid_out, wide
 from numpy.typing import ArrayLike
 from torch import Tensor
+
+from betavae_core.ops import bernoulli_nll, gaussian_nll, philox, reparam_kl
 
 STEPS = 8
 ROUNDING = {
@@ -79,3 +84,31 @@ def halves(shape: tuple[int, int], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 def with_gradient(tensor: Tensor) -> Tensor:
     """The same memory layout, as a leaf that wants a gradient."""
     return tensor.detach().requires_grad_()
+
+
+_KEY = philox.make_key(5, 7)
+_BYTES = torch.arange(0, 240, 3).byte().reshape(5, 16)
+Loss = Callable[..., Tensor]
+
+
+def posterior_loss(h: Tensor, backend: str = "auto") -> Tensor:
+    """Something that depends on every output of reparam_kl, for h (B, 2D)."""
+    mu, logvar = h.chunk(2, dim=1)
+    z, per_sample, per_latent = reparam_kl(mu, logvar, _KEY, first_sample=3, backend=backend)
+    return (z.to(per_sample.dtype) ** 2).sum() + (per_sample**2).sum() + per_latent.exp().sum()
+
+
+def bernoulli_loss(logits: Tensor, backend: str = "auto") -> Tensor:
+    return (bernoulli_nll(logits, _BYTES, 255, backend=backend) ** 2).sum()
+
+
+def gaussian_loss(logits: Tensor, backend: str = "auto") -> Tensor:
+    return (gaussian_nll(logits, _BYTES, 255, 0.3, backend=backend) ** 2).sum()
+
+
+LOSSES = {
+    "reparam_kl": posterior_loss,
+    "bernoulli_nll": bernoulli_loss,
+    "gaussian_nll": gaussian_loss,
+}
+each_op = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
-from kernel_cases import NORMAL_ERROR
+from kernel_cases import NORMAL_ERROR, needs_c
 
 from betavae_core.kernels.c import library
 from betavae_core.reference import philox
@@ -44,8 +42,7 @@ def compiled(cache: Path) -> list[Path]:
 
 
 def test_it_is_compiled_once_by_many_at_a_time_and_again_when_damaged(tmp_path: Path) -> None:
-    if library.obstacle():
-        pytest.skip(f"the C backend {library.obstacle()}")
+    needs_c()
     begun = [start(tmp_path) for _ in range(4)]
     outputs = {process.communicate(timeout=120)[0] for process in begun}
     assert len(outputs) == 1
@@ -80,9 +77,8 @@ def test_without_a_compiler_or_a_place_to_keep_code_the_formulas_do(tmp_path: Pa
 
 def test_a_compiler_is_called_by_the_name_that_was_given(tmp_path: Path) -> None:
     """ccache and its like are links by many names, and go by the name."""
-    real = shutil.which(os.environ.get("CC", "cc"))
-    if library.obstacle() or real is None:
-        pytest.skip("needs a C compiler")
+    needs_c()
+    real = library._compiler()[0]
     wrapper, link = tmp_path / "wrapper", tmp_path / "cc"
     script = (
         f'#!/bin/sh\n[ "${{0##*/}}" = cc ] && exec {real} "$@"\necho no such option >&2\nexit 1\n'
