@@ -278,13 +278,17 @@ def test_mnist_reaches_what_a_plain_model_reaches(
 
 @pytest.mark.slow
 @pytest.mark.skipif(not MNIST.is_dir(), reason="needs the MNIST images in ../shared/data/mnist")
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_bf16_ends_where_fp32_does(tmp_path: Path, seed: int) -> None:
-    config = bv.Config(data=str(MNIST), arch="mlp", steps=3000, seed=seed)
-    full, half = (
-        bv.train(replace(config, precision=p), out=tmp_path / p).summary for p in ("fp32", "bf16")
-    )
-    assert full is not None
-    assert half is not None
-    assert half["test"]["neg_elbo"] != full["test"]["neg_elbo"]
-    assert half["test"]["neg_elbo"] == pytest.approx(full["test"]["neg_elbo"], rel=0.005)
+def test_bf16_ends_where_fp32_does(tmp_path: Path) -> None:
+    """Over three seeds: of one seed, runs in fp32 that differ in last digits end .5 % apart."""
+    ends: dict[str, list[float]] = {"fp32": [], "bf16": []}
+    for precision, found in ends.items():
+        for seed in range(3):
+            config = bv.Config(data=str(MNIST), arch="mlp", steps=3000, seed=seed)
+            out = tmp_path / f"{precision}-{seed}"
+            summary = bv.train(replace(config, precision=precision), out=out).summary
+            assert summary is not None
+            found.append(summary["test"]["neg_elbo"])
+    full, half = np.array(ends["fp32"]), np.array(ends["bf16"])
+    assert (half != full).all()
+    assert half.mean() == pytest.approx(full.mean(), rel=0.005)
+    assert half == pytest.approx(full, rel=0.01)

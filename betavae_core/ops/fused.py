@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache, partial
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -17,10 +18,10 @@ from torch import Tensor
 
 from betavae_core.ops.backend import choose
 
-_ORDINARY = (
+_UNUSUAL = ~(
     torch._C.DispatchKeySet(torch._C.DispatchKey.BackendSelect)
     | torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView)
-).raw_repr()  # what each thread starts with
+).raw_repr()  # all but what each thread starts with
 _KERNELS = {"triton": "betavae_core.kernels", "c": "betavae_core.kernels.c"}
 
 
@@ -37,7 +38,7 @@ def spare(tensor: Tensor) -> Tensor | None:
 
 def _transformed() -> bool:
     """Whether torch.func, vmap (either), a tracer or a dispatch mode sees each call of PyTorch."""
-    return bool(torch._C._dispatch_tls_local_include_set().raw_repr() & ~_ORDINARY)
+    return bool(torch._C._dispatch_tls_local_include_set().raw_repr() & _UNUSUAL)
 
 
 def apply(function: type[torch.autograd.Function], *args: Any) -> Any:
@@ -81,18 +82,28 @@ class FusedOp:
         self.op.register_fake(fake)
         self.op.register_kernel("cuda")(partial(self.launch, "triton"))
 
+    def on(self, backend: str) -> Callable[..., Any]:
+        """What runs the op with the kernels of `backend`, now or in a backward pass to come."""
+        if torch.compiler.is_compiling():
+            return self._as_a_node
+        return partial(self._eagerly, self._kernels(backend))
+
     def launch(self, backend: str, *args: Any) -> Any:
         """Run the kernel of that backend, whatever the arguments."""
-        return getattr(_import(f"{_KERNELS[backend]}.{self._module}"), self._name)(*args)
+        return getattr(self._kernels(backend), self._name)(*args)
+
+    def _kernels(self, backend: str) -> ModuleType:
+        return _import(f"{_KERNELS[backend]}.{self._module}")
 
     def _on_cpu(self, *args: Any) -> Any:
         if choose("auto", args[0]) == "c":
             return self.launch("c", *args)
         return self.formula(*args)
 
-    def __call__(self, backend: str, *args: Any) -> Any:
-        if torch.compiler.is_compiling():
-            return self.op(*args)
+    def _as_a_node(self, *args: Any) -> Any:
+        return self.op(*args)
+
+    def _eagerly(self, kernels: ModuleType, *args: Any) -> Any:
         transformed = _transformed()
         if transformed and torch._C._len_torch_dispatch_stack():
             return self.op(*args)
@@ -101,4 +112,4 @@ class FusedOp:
         # (An autograd.Function runs its forward, and a plain backward, with gradients disabled.)
         if transformed or torch.is_grad_enabled():
             return self.formula(*args)
-        return self.launch(backend, *args)
+        return getattr(kernels, self._name)(*args)

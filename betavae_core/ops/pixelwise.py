@@ -11,7 +11,6 @@ logits and uint8 targets that moves 5 + 9 = 14 bytes a pixel, where storing it u
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -46,12 +45,13 @@ class PixelLikelihood:
 
     Args:
         forward: (logits, t, *parameters) -> nll (B,), with targets t in [0, 1].
-        backward: (logits, t, *parameters, dnll) -> dlogits (B, P) in the dtype of t.
+        backward: (logits, t, *parameters, dnll) -> dlogits (B, P), of any dtype and layout.
     """
 
     def __init__(self, name: str, parameters: str, forward: Formula, backward: Formula) -> None:
         arguments = f"Tensor logits, Tensor x, int levels{parameters}"
-        self.forward, self.backward = forward, backward
+        self.forward = forward
+        self.backward = lambda logits, *args: _as(logits, backward(logits, *args))
         self.fused_forward = FusedOp(
             name,
             f"{name}_fwd",
@@ -65,9 +65,7 @@ class PixelLikelihood:
             name,
             f"{name}_bwd",
             f"({arguments}, Tensor dnll) -> Tensor",
-            lambda logits, x, levels, *p: _as(
-                logits, backward(logits, targets(x, levels, logits), *p)
-            ),
+            lambda logits, x, levels, *p: self.backward(logits, targets(x, levels, logits), *p),
             lambda logits, *_: logits.new_empty(logits.shape),
         )
         self.fused_forward.op.register_autograd(self._op_backward, setup_context=_save)
@@ -91,7 +89,7 @@ class PixelLikelihood:
         if chosen == "torch":
             t = targets(x, levels, logits)
             return apply(_Likelihood, logits, t, self.forward, self.backward, *parameters)
-        run, reverse = partial(self.fused_forward, chosen), partial(self.fused_backward, chosen)
+        run, reverse = self.fused_forward.on(chosen), self.fused_backward.on(chosen)
         return apply(_Likelihood, logits, x, run, reverse, levels, *parameters)
 
 
@@ -125,5 +123,5 @@ class _Likelihood(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dnll: Tensor) -> tuple[Tensor | None, ...]:
         logits, x = ctx.saved_tensors
-        dlogits = _as(logits, ctx.reverse(logits, x, *ctx.parameters, dnll))
+        dlogits = ctx.reverse(logits, x, *ctx.parameters, dnll)
         return dlogits, *[None] * (3 + len(ctx.parameters))

@@ -7,6 +7,7 @@ Source: Kingma, Welling 2014, section 2.4 (the reparameterisation) and appendix 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +17,8 @@ from betavae_core.errors import UsageError
 from betavae_core.ops import philox
 from betavae_core.ops.backend import choose
 from betavae_core.ops.fused import FusedOp, apply, spare
+
+Run = Callable[..., Any]
 
 # exp(18 / 2) = 8103 times the largest normal, 5.77, is still a float16; exp(-30 / 2) = 3e-7.
 LOGVAR_MIN, LOGVAR_MAX = -30.0, 18.0
@@ -66,8 +69,11 @@ def reparam_kl(
     if mu.dtype != logvar.dtype:
         dtype = torch.promote_types(mu.dtype, logvar.dtype)
         mu, logvar = mu.to(dtype), logvar.to(dtype)
-    backend, noise = _noise(mu, key, eps, first_sample, stream, backend)
-    return ReparamKL(*apply(_ReparamKL, mu, logvar, noise, first_sample, stream, backend))
+    chosen, noise = _noise(mu, key, eps, first_sample, stream, backend)
+    if chosen == "torch":
+        return ReparamKL(*apply(_ReparamKL, mu, logvar, noise, forward_formula, backward_formula))
+    run, reverse = _forward.on(chosen), _backward.on(chosen)
+    return ReparamKL(*apply(_ReparamKL, mu, logvar, noise, run, reverse, first_sample, stream))
 
 
 def _noise(
@@ -160,33 +166,9 @@ _backward = FusedOp(
 )
 
 
-class _ReparamKL(torch.autograd.Function):
-    """The gradient. `noise` is eps itself for backend `torch`, else the key of a fused op."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(
-        mu: Tensor, logvar: Tensor, noise: Tensor, first_sample: int, stream: int, backend: str
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        if backend == "torch":
-            return forward_formula(mu, logvar, noise)
-        return _forward(backend, mu, logvar, noise, first_sample, stream)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        mu, logvar, noise, *ctx.draw = inputs
-        ctx.save_for_backward(mu, logvar, noise)
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        mu, logvar, noise = ctx.saved_tensors
-        first_sample, stream, backend = ctx.draw
-        if backend == "torch":
-            dmu, dlogvar = backward_formula(mu, logvar, noise, *upstream)
-        else:
-            dmu, dlogvar = _backward(backend, mu, logvar, noise, first_sample, stream, *upstream)
-        return dmu, dlogvar, None, None, None, None
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    mu, logvar, noise, *ctx.draw = inputs
+    ctx.save_for_backward(mu, logvar, noise)
 
 
 def _op_backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
@@ -194,4 +176,26 @@ def _op_backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
     return *_backward.op(*ctx.saved_tensors, *ctx.draw, *upstream), None, None, None
 
 
-_forward.op.register_autograd(_op_backward, setup_context=_ReparamKL.setup_context)
+_forward.op.register_autograd(_op_backward, setup_context=_save)
+
+
+class _ReparamKL(torch.autograd.Function):
+    """`run` and its gradient `reverse`, of (mu, logvar, eps) or (mu, logvar, key, *draw)."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        mu: Tensor, logvar: Tensor, noise: Tensor, run: Run, reverse: Run, *draw: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return run(mu, logvar, noise, *draw)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        mu, logvar, noise, _, ctx.reverse, *draw = inputs
+        _save(ctx, (mu, logvar, noise, *draw), output)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        gradients = ctx.reverse(*ctx.saved_tensors, *ctx.draw, *upstream)
+        return *gradients, *[None] * (3 + len(ctx.draw))

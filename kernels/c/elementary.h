@@ -35,16 +35,20 @@ static inline float exponential_tail(float x) {
 
 // exp(x) for x <= 88, and 0 where that is below the normal numbers: 2^n exp(r) with r = x - n ln 2,
 // where ln 2 comes in two parts (Cody, Waite 1980), and exp(r) = 1 + r + r^2 times a polynomial
-// (relative error 3.1e-9 for |r| <= ln(2)/2). Adding 1.5 2^23 leaves n in the lowest bits.
+// (relative error 3.1e-9 for |r| <= ln(2)/2). Adding 1.5 2^23 + 127 leaves the exponent of 2^n in
+// the lowest bits. To choose 0 twice, for x and at the end for 2^n, costs less than for the result.
 static inline float exponential(float x) {
-    float shifted = x * 1.4426950408889634f + 12582912.0f, n = shifted - 12582912.0f;
-    float r = (x - n * 0.693359375f) + n * 2.1219444005469057e-4f;
-    float power = float_of((bits_of(shifted) + 127) << 23);
+    int vanishes = x < -87.0f;
+    float y = vanishes ? 0.0f : x;
+    float shifted = y * 1.4426950408889634f + 12583039.0f, n = shifted - 12583039.0f;
+    float r = (y - n * 0.693359375f) + n * 2.1219444005469057e-4f;
+    float power = float_of(bits_of(shifted) << 23);
     float p = 0.008368716955655012f + r * 0.001381459860169933f;
     p = 0.04166838805191302f + r * p;
     p = 0.16666520631078469f + r * p;
     p = 0.49999993447751434f + r * p;
-    return x < -87.0f ? 0.0f : power + power * (r + r * r * p);
+    power = vanishes ? 0.0f : power;
+    return power + power * (r + r * r * p);
 }
 
 // ln(1 + e) for 0 <= e <= 1, by e times a polynomial (relative error 4.7e-9).
