@@ -5,9 +5,9 @@
 
 logvar is bounded to [LOGVAR_MIN, LOGVAR_MAX] first. In the forward pass a program owns a block of
 rows, walks over the latents and leaves one row of partial sums over its rows, which a second
-kernel adds in order. Where one block holds the batch (128 rows of 32 latents, say) its sum is the
-answer and there is one launch. The backward pass draws the noise again, at no memory traffic, and
-is elementwise:
+kernel adds as a tree, 128 rows of 32 latents to one. Where one block holds the batch its sum is
+the answer and there is one launch. The backward pass draws the noise again, at no memory traffic,
+and is elementwise:
 
     w = g_sample[b] + g_latent[d]/B        dμ = g_z + wμ
     dlogvar = 1[in bounds] · (g_z·ε·σ + w·(exp(logvar) - 1)) / 2
@@ -46,34 +46,28 @@ def bounded(logvar):
 
 
 @triton.jit
-def exponential(x):
-    """exp(x) = 2^n · exp(r) with r = x - n·ln 2, |r| <= 0.35.
+def scale_and_rises(v):
+    """exp(v/2), exp(v) - 1 and exp(v) - 1 - v for |v| < 100; near 0 no difference cancels.
 
-    The GPU's exponential rounds x·log2(e) first, which costs up to 11 roundings at the bounds of
-    logvar. Here ln 2 comes in two parts, and n times the first is exact (Cody, Waite 1980).
+    exp(v/2) = 2^n (1 + q) with q = exp(r/2) - 1, where r = v - 2n ln 2 is at most ln 2 and 2 ln 2
+    comes in two parts (Cody, Waite 1980); t = q - r/2 is r^2 times a polynomial (minimax for
+    exp(r/2), relative error 3.1e-9). Where n is 0, exp(v) - 1 = q^2 + 2q and exp(v) - 1 - v =
+    q^2 + 2t. Adding 1.5 2^23 + 127 leaves the exponent of 2^n in the lowest bits.
     """
-    n = tl.floor(x * 1.4426950408889634 + 0.5)
-    r = (x - n * 0.693359375) + n * 2.1219444005469057e-4
-    return tl.exp2(n) * tl.exp(r)
-
-
-@triton.jit
-def exponential_tail(x):
-    """exp(x) - 1 - x for |x| <= 1, by x² times a polynomial (minimax, relative error 4.3e-9)."""
-    p = 2.5354829454111767e-05 + x * 2.7722833349335934e-06
-    p = 0.00019844023629746578 + x * p
-    p = 0.0013885451982031509 + x * p
-    p = 0.008333310275201572 + x * p
-    p = 0.041666734540788196 + x * p
-    p = 0.16666667010064173 + x * p
-    return x * x * (0.4999999979271797 + x * p)
-
-
-@triton.jit
-def latent_kl(mu, logvar, variance):
-    """(μ² + exp(logvar) - 1 - logvar)/2, never negative: near 0 the difference would cancel."""
-    far = (variance - 1.0) - logvar
-    return 0.5 * (mu * mu + tl.where(tl.abs(logvar) < 1.0, exponential_tail(logvar), far))
+    shifted = v * 0.7213475204444817 + 12583039.0
+    n = shifted - 12583039.0
+    r = (v - n * 1.38671875) + n * 4.2438888010938114e-4
+    p = 2.6152240486421910e-4 + r * 2.1585310315155202e-5
+    p = 2.6042742532445640e-3 + r * p
+    p = 2.0833150788848086e-2 + r * p
+    p = 1.2499998361937859e-1 + r * p
+    t = r * r * p
+    q = 0.5 * r + t
+    power = (shifted.to(tl.uint32, bitcast=True) << 23).to(tl.float32, bitcast=True)
+    sigma = power + power * q
+    rise = sigma * sigma - 1.0
+    near = n == 0.0
+    return sigma, tl.where(near, q * q + 2.0 * q, rise), tl.where(near, q * q + 2.0 * t, rise - v)
 
 
 @triton.jit(do_not_specialize=["B", "first_sample", "stream"])
@@ -90,7 +84,7 @@ def reparam_kl_fwd_kernel(
     rows = block * ROWS + tl.arange(0, ROWS)
     seed = tl.load(key)
     step = tl.load(key + 1)
-    divisor = B.to(tl.float32) if ONE_BLOCK else 1.0
+    divisor = 2.0 * B.to(tl.float32) if ONE_BLOCK else 2.0
     row_sums = tl.zeros((ROWS,), tl.float32)
     for start in range(0, D, 4 * GROUPS):
         groups = start // 4 + tl.arange(0, GROUPS)
@@ -102,30 +96,25 @@ def reparam_kl_fwd_kernel(
         m = tl.load(m_at, inside, other=0.0).to(tl.float32)
         v = bounded(tl.load(v_at, inside, other=0.0).to(tl.float32))
         eps = normal_tile(seed, step, first_sample + rows, groups, stream, ROWS, GROUPS)
-        sigma = exponential(0.5 * v)
+        sigma, _, excess = scale_and_rises(v)
         tl.store(z + rows[:, None] * D + cols[None, :], m + sigma * eps, inside)
-        kl = latent_kl(m, v, sigma * sigma)
-        row_sums += tl.sum(kl, 1)
-        tl.store(kl_per_latent + block * D + cols, tl.sum(kl, 0) / divisor, cols < D)
-    tl.store(kl_per_sample + rows, row_sums, rows < B)
+        twice_kl = m * m + excess
+        row_sums += tl.sum(twice_kl, 1)
+        tl.store(kl_per_latent + block * D + cols, tl.sum(twice_kl, 0) / divisor, cols < D)
+    tl.store(kl_per_sample + rows, 0.5 * row_sums, rows < B)
 
 
-@triton.jit(do_not_specialize=["blocks", "B"])
-def reparam_kl_mean_kernel(
-    partial_sums, kl_per_latent, blocks, B,
-    D: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
+@triton.jit(do_not_specialize=["R", "divisor"])
+def sum_rows_kernel(
+    terms, sums, R, divisor, D: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
-    """kl_per_latent (D,) = the sum of partial_sums (blocks, D) over blocks, in order, over B."""
-    cols = tl.program_id(0).to(tl.int64) * COLS + tl.arange(0, COLS)
-    sums = tl.zeros((ROWS, COLS), tl.float32)
-    rows = tl.arange(0, ROWS).to(tl.int64)
-    start = 0
-    while start < blocks:  # not range(): Triton 3.6 cannot interpret a bound that is an argument
-        inside = (start + rows < blocks)[:, None] & (cols < D)[None, :]
-        at = partial_sums + (start + rows)[:, None] * D + cols[None, :]
-        sums += tl.load(at, inside, other=0.0)
-        start += ROWS
-    tl.store(kl_per_latent + cols, tl.sum(sums, 0) / B.to(tl.float32), cols < D)
+    """sums (blocks,D) = the sum of each ROWS rows of terms (R,D), over divisor."""
+    block = tl.program_id(0).to(tl.int64)
+    rows = block * ROWS + tl.arange(0, ROWS)
+    cols = tl.program_id(1).to(tl.int64) * COLS + tl.arange(0, COLS)
+    inside = (rows < R)[:, None] & (cols < D)[None, :]
+    tile = tl.load(terms + rows[:, None] * D + cols[None, :], inside, other=0.0)
+    tl.store(sums + block * D + cols, tl.sum(tile, 0) / divisor.to(tl.float32), cols < D)
 
 
 @triton.jit(do_not_specialize=["B", "first_sample", "stream"])
@@ -152,9 +141,7 @@ def reparam_kl_bwd_kernel(
     seed = tl.load(key)
     step = tl.load(key + 1)
     eps = normal_tile(seed, step, first_sample + rows, groups, stream, ROWS, GROUPS)
-    v = bounded(raw)
-    sigma = exponential(0.5 * v)
-    rise = tl.where(tl.abs(v) < 1.0, exponential_tail(v) + v, sigma * sigma - 1.0)  # exp(v) - 1
+    sigma, rise, _ = scale_and_rises(bounded(raw))
     slope = 0.5 * (g * eps * sigma + w * rise)
     out = rows[:, None] * D + cols[None, :]
     tl.store(dmu + out, g + w * m, inside)
@@ -173,31 +160,31 @@ def reparam_kl_fwd(
     B, D = mu.shape
     rows, groups, warps = latent_tile(D)
     blocks = triton.cdiv(B, rows)
-    one_block = blocks == 1
     z = torch.empty((B, D), dtype=mu.dtype, device=mu.device)
     kl_per_sample = torch.empty(B, dtype=torch.float32, device=mu.device)
     if B == 0:
         return z, kl_per_sample, torch.zeros(D, dtype=torch.float32, device=mu.device)
-    sums_shape = (D,) if one_block else (blocks, D)
-    sums = torch.empty(sums_shape, dtype=torch.float32, device=mu.device)
+    sums = torch.empty((blocks, D), dtype=torch.float32, device=mu.device)
     launch(
         reparam_kl_fwd_kernel, (blocks,),
         mu, logvar, key, z, kl_per_sample, sums,
         B, first_sample, stream, *mu.stride(), *logvar.stride(),
-        D=D, ONE_BLOCK=one_block, ROWS=rows, GROUPS=groups, num_warps=warps,
+        D=D, ONE_BLOCK=blocks == 1, ROWS=rows, GROUPS=groups, num_warps=warps,
     )  # fmt: skip
-    return z, kl_per_sample, sums if one_block else _mean(sums, B)
+    return z, kl_per_sample, _mean(sums, B)
 
 
-def _mean(partial_sums: Tensor, B: int) -> Tensor:
-    """(blocks, D) sums over the rows of each block -> (D,) means over the batch."""
-    blocks, D = partial_sums.shape
+def _mean(sums: Tensor, B: int) -> Tensor:
+    """(blocks, D) sums over the rows of each block, or one row of means -> (D,) means over B."""
+    D = sums.shape[1]
     rows, groups, warps = latent_tile(D)
-    means = torch.empty(D, dtype=torch.float32, device=partial_sums.device)
-    grid = (triton.cdiv(D, 4 * groups),)
     tile = {"D": D, "ROWS": rows, "COLS": 4 * groups, "num_warps": warps}
-    launch(reparam_kl_mean_kernel, grid, partial_sums, means, blocks, B, **tile)
-    return means
+    while len(sums) > 1:
+        terms, blocks = sums, triton.cdiv(len(sums), rows)
+        sums = terms.new_empty((blocks, D))
+        grid = blocks, triton.cdiv(D, 4 * groups)
+        launch(sum_rows_kernel, grid, terms, sums, len(terms), B if blocks == 1 else 1, **tile)
+    return sums[0]
 
 
 def reparam_kl_bwd(

@@ -7,10 +7,11 @@ to the dtype of the tensor, so a result may differ from the float64 oracle by
     STEPS float32 roundings of its terms  STEPS · 2^-24 · terms
     the noise                             NORMAL_ERROR · |∂result/∂eps|
 
-where `terms` is the sum of the magnitudes that the formula adds up. STEPS is 64: an exponential
-is good to 4 roundings and its square to 9, which at |logvar| = 1, where the KL changes from a
-polynomial to a difference, is magnified by e/(e - 2) = 3.8 to 32; and the interpreter adds a
-block's 1024 rows one after another, where errors add up like √1024 = 32. (The GPU adds in a tree.)
+where `terms` is the sum of the magnitudes that the formula adds up. STEPS is 64: the square of an
+exponential is good to 6 roundings, which at logvar = -ln 2, where exp(logvar) - 1 - logvar changes
+from a polynomial to a difference, is magnified by .5/.19 and the roundings of the difference
+come on top, 19 in all; and the interpreter adds a block's 1024 rows one after another, where
+errors add up like √1024 = 32. (The GPU adds in a tree.)
 
 The kernels in C flush what is subnormal to 0, before it is scaled: FLUSHED, which is far below the
 rounding of anything that a likelihood adds up.

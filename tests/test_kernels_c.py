@@ -49,14 +49,21 @@ EXPOSED = """
 #define EXPOSE(f) void each_##f(const float *x, float *y, int64_t n) {     \\
     for (int64_t i = 0; i < n; i++) y[i] = f(x[i]);                        \\
 }
-EXPOSE(exponential) EXPOSE(exponential_tail) EXPOSE(log1p_unit) EXPOSE(logarithm)
-EXPOSE(sine_of_turn)
+static float scale(float v) { return scale_and_rises(v).scale; }
+static float rise(float v) { return scale_and_rises(v).rise; }
+static float excess(float v) { return scale_and_rises(v).excess; }
+EXPOSE(exponential) EXPOSE(scale) EXPOSE(rise) EXPOSE(excess)
+EXPOSE(log1p_unit) EXPOSE(logarithm) EXPOSE(sine_of_turn)
 """
+LOGVARS = np.linspace(-30, 18, 2**20)
 UNIFORMS = np.arange(1, 2**24 + 1, dtype=np.float64) * 2.0**-24
 # function, where, exact, relative error in float32 roundings
 FUNCTIONS = [
     ("exponential", np.linspace(-87, 88, 2**20), np.exp, 8),
-    ("exponential_tail", np.linspace(-1, 1, 2**20), lambda x: np.expm1(x) - x, 4),
+    ("scale", LOGVARS, lambda v: np.exp(v / 2), 4),
+    ("rise", LOGVARS, np.expm1, 8),
+    ("excess", LOGVARS, lambda v: np.expm1(v) - v, 32),
+    ("excess", LOGVARS * 2.0**-10, lambda v: np.expm1(v) - v, 8),
     ("log1p_unit", np.geomspace(1e-37, 1, 2**20), np.log1p, 4),
     ("logarithm", UNIFORMS, np.log, 4),
     ("sine_of_turn", UNIFORMS[: 2**22], lambda t: np.sin(2 * np.pi * t), 4),

@@ -52,6 +52,17 @@ def test_kl_of_a_nearly_inactive_latent_is_small_and_not_noise(kernels: SimpleNa
     torch.testing.assert_close(kl.double(), exact, rtol=1e-6, atol=0)
 
 
+def test_the_mean_over_a_large_batch_is_a_tree_that_leaves_no_row_out(
+    kernels: SimpleNamespace,
+) -> None:
+    """Triton: 263 blocks of 16 rows, then 17, 2 and 1."""
+    mu, logvar = normal(4200, 256), normal(4200, 256, seed=1)
+    _, _, kl = kernels.reparam_kl_fwd(mu, logvar, KEY, 0, 0)
+    m, v = mu.double(), logvar.double()
+    exact = 0.5 * (m**2 + v.exp() - 1 - v).mean(0)
+    torch.testing.assert_close(kl.double(), exact, rtol=1e-6, atol=0)
+
+
 def test_logvar_out_of_bounds_is_bounded_and_has_no_gradient(kernels: SimpleNamespace) -> None:
     logvar = torch.tensor([[-INF, -30.001, -30.0, 18.0, 18.001, INF]])
     mu, ones = torch.zeros_like(logvar), torch.ones_like(logvar)

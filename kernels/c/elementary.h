@@ -1,7 +1,7 @@
 // exp, log, sin and their like as short polynomials, so that a loop over them becomes vector code.
 //
 // All are static and inline, compare rather than branch, and pass NaN on. The polynomials are those
-// of the Triton kernels (minimax on their interval), with one more for the logarithm.
+// of the Triton kernels: minimax on their interval.
 
 #ifndef ELEMENTARY_H
 #define ELEMENTARY_H
@@ -22,17 +22,6 @@ static inline float float_of(uint32_t bits) {
     return x;
 }
 
-// exp(x) - 1 - x for |x| <= 1, by x^2 times a polynomial (relative error 4.3e-9).
-static inline float exponential_tail(float x) {
-    float p = 2.5354829454111767e-05f + x * 2.7722833349335934e-06f;
-    p = 0.00019844023629746578f + x * p;
-    p = 0.0013885451982031509f + x * p;
-    p = 0.008333310275201572f + x * p;
-    p = 0.041666734540788196f + x * p;
-    p = 0.16666667010064173f + x * p;
-    return x * x * (0.4999999979271797f + x * p);
-}
-
 // exp(x) for x <= 88, and 0 where that is below the normal numbers: 2^n exp(r) with r = x - n ln 2,
 // where ln 2 comes in two parts (Cody, Waite 1980), and exp(r) = 1 + r + r^2 times a polynomial
 // (relative error 3.1e-9 for |r| <= ln(2)/2). Adding 1.5 2^23 + 127 leaves the exponent of 2^n in
@@ -49,6 +38,27 @@ static inline float exponential(float x) {
     p = 0.49999993447751434f + r * p;
     power = vanishes ? 0.0f : power;
     return power + power * (r + r * r * p);
+}
+
+typedef struct {
+    float scale, rise, excess;
+} Rises;
+
+// exp(v/2), exp(v) - 1 and exp(v) - 1 - v for |v| < 100; near 0 no difference cancels. As above,
+// exp(v/2) = 2^n (1 + q) with q = r/2 + t, r = v - 2n ln 2, and t r^2 times a polynomial (relative
+// error 3.1e-9 in exp); where n is 0, exp(v) - 1 = q^2 + 2q and exp(v) - 1 - v = q^2 + 2t.
+static inline Rises scale_and_rises(float v) {
+    float shifted = v * 0.7213475204444817f + 12583039.0f, n = shifted - 12583039.0f;
+    float r = (v - n * 1.38671875f) + n * 4.2438888010938114e-4f;
+    float p = 2.6152240486421910e-4f + r * 2.1585310315155202e-5f;
+    p = 2.6042742532445640e-3f + r * p;
+    p = 2.0833150788848086e-2f + r * p;
+    p = 1.2499998361937859e-1f + r * p;
+    float t = r * r * p, q = 0.5f * r + t;
+    float power = float_of(bits_of(shifted) << 23), scale = power + power * q;
+    float rise = scale * scale - 1.0f;
+    float near_rise = q * q + 2.0f * q, near_excess = q * q + 2.0f * t;
+    return (Rises){scale, n == 0.0f ? near_rise : rise, n == 0.0f ? near_excess : rise - v};
 }
 
 // ln(1 + e) for 0 <= e <= 1, by e times a polynomial (relative error 4.7e-9).

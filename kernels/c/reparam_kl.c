@@ -87,10 +87,9 @@ void reparam_kl_fwd(
                 noise(key, first_sample, stream, t, eps);
 #pragma omp simd
                 for (int64_t i = 0; i < whole_vectors(t.rows * t.width); i++) {
-                    float s = bounded(v[i]), sigma = exponential(0.5f * s);
-                    float far = (sigma * sigma - 1.0f) - s;
-                    kl[i] = 0.5f * (m[i] * m[i] + (fabsf(s) < 1.0f ? exponential_tail(s) : far));
-                    eps[i] = m[i] + sigma * eps[i];
+                    Rises of = scale_and_rises(bounded(v[i]));
+                    kl[i] = 0.5f * (m[i] * m[i] + of.excess);
+                    eps[i] = m[i] + of.scale * eps[i];
                 }
                 store(t, eps, D, z);
                 add_up(t, kl, kl_per_sample, sums + slice * D);
@@ -125,9 +124,8 @@ void reparam_kl_bwd(
                 }
 #pragma omp simd
             for (int64_t i = 0; i < whole_vectors(t.rows * t.width); i++) {
-                float s = bounded(v[i]), sigma = exponential(0.5f * s);
-                float rise = fabsf(s) < 1.0f ? exponential_tail(s) + s : sigma * sigma - 1.0f;
-                float slope = 0.5f * (g[i] * eps[i] * sigma + w[i] * rise);
+                Rises of = scale_and_rises(bounded(v[i]));
+                float slope = 0.5f * (g[i] * eps[i] * of.scale + w[i] * of.rise);
                 m[i] = g[i] + w[i] * m[i];
                 v[i] = (v[i] < LOGVAR_MIN) | (v[i] > LOGVAR_MAX) ? 0.0f : slope;
             }
