@@ -107,8 +107,8 @@ FAULTS = {
     ),
     "parity-kernels": Fault(
         "kernels/reparam_kl.py",
-        "    return 0.5 * (mu * mu",
-        "    return 0.5005 * (mu * mu",
+        "        twice_kl = m * m",
+        "        twice_kl = 1.001 * m * m",
         "test_kernels_interpreted.py -k reparam",
     ),
     "extremes": Fault(
