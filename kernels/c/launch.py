@@ -28,10 +28,9 @@ def rows(tensor: Tensor, *shape: int) -> Tensor:
     if tensor.shape != shape or not tensor.is_cpu:
         got = f"{tuple(tensor.shape)} on {tensor.device}"
         raise ValueError(f"the C kernels need a tensor {shape} on the CPU, got {got}")
-    tensor = converted(tensor, torch.float32)
-    if tensor.is_neg():
-        tensor = tensor.resolve_neg()
-    if tensor.stride(-1) != 1:
+    if tensor.dtype is not torch.float32 or tensor.is_neg():
+        tensor = tensor.to(torch.float32).resolve_neg()
+    if not tensor.is_contiguous() and tensor.stride(-1) != 1:
         tensor = tensor.contiguous()
     if not tensor.data_ptr() and tensor.numel():
         raise ValueError(f"the C kernels need a tensor with memory, got {type(tensor).__name__}")
