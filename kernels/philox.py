@@ -24,7 +24,7 @@ def words(seed, step, samples, groups, stream):
     """The four uint32 words of counter (step, samples, groups, stream) under `seed` (int64).
 
     The counter's parts are integers of any width, taken modulo 2^32; `samples` and `groups` are
-    tiles that broadcast against each other. A product has 64 bits, which one instruction gives.
+    tiles that broadcast against each other.
     """
     return tl.philox(
         seed,
