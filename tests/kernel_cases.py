@@ -26,7 +26,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -56,12 +56,18 @@ def needs_c() -> None:
         (pytest.fail if meant else pytest.skip)(f"the C backend {reason}")
 
 
-def launchers(backend: str) -> SimpleNamespace:
-    """The six of `triton` (interpreted here) or `c`, `reparam_kl_fwd` and so on."""
+def kernel_module(backend: str, stem: str) -> ModuleType:
+    """The launchers of one op, of `triton` (interpreted here) or `c`."""
     if backend == "c":
         needs_c()
-    package = {"triton": "betavae_core.kernels", "c": "betavae_core.kernels.c"}[backend]
-    modules = [import_module(f"{package}.{stem}") for stem in STEMS]
+        return import_module(f"betavae_core.kernels.c.{stem}")
+    pytest.importorskip("triton", reason="Triton has no build for this platform")
+    return import_module(f"betavae_core.kernels.{stem}")
+
+
+def launchers(backend: str) -> SimpleNamespace:
+    """The six of a backend, `reparam_kl_fwd` and so on."""
+    modules = [kernel_module(backend, stem) for stem in STEMS]
     names = [f"{stem}_{which}" for stem in STEMS for which in ("fwd", "bwd")]
     found = {name: getattr(m, name) for m in modules for name in names if hasattr(m, name)}
     return SimpleNamespace(**found, flushed=FLUSHED if backend == "c" else 0.0)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from kernel_cases import needs_c
+from kernel_cases import kernel_module
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
@@ -85,12 +85,7 @@ def test_a_wrong_gradient_of_a_likelihood_is_found(monkeypatch: Patch, stem: str
 def test_a_wrong_gradient_of_a_kernel_is_found(
     monkeypatch: Patch, stem: str, index: int, gradient: str, backend: str
 ) -> None:
-    if backend == "c":
-        needs_c()
-        kernels = import_module(f"betavae_core.kernels.c.{stem}")
-    else:
-        pytest.importorskip("triton", reason="Triton has no build for this platform")
-        kernels = import_module(f"betavae_core.kernels.{stem}")
+    kernels = kernel_module(backend, stem)
     launcher = f"{stem}_bwd"
     monkeypatch.setattr(kernels, launcher, scale_output(getattr(kernels, launcher), index))
     found = failures(stem)
