@@ -279,7 +279,11 @@ def test_mnist_reaches_what_a_plain_model_reaches(
 @pytest.mark.slow
 @pytest.mark.skipif(not MNIST.is_dir(), reason="needs the MNIST images in ../shared/data/mnist")
 def test_bf16_ends_where_fp32_does(tmp_path: Path) -> None:
-    """Over three seeds: of one seed, two runs in fp32 (C, formulas) end up to .66 % apart."""
+    """On average over three seeds, and for each of them.
+
+    For each it need not hold: of one seed, two runs in fp32 that differ in last digits alone end
+    up to .66 % apart (bench/NOTES.md).
+    """
     ends: dict[str, list[float]] = {"fp32": [], "bf16": []}
     for precision, found in ends.items():
         for seed in range(3):
@@ -291,4 +295,4 @@ def test_bf16_ends_where_fp32_does(tmp_path: Path) -> None:
     full, half = np.array(ends["fp32"]), np.array(ends["bf16"])
     assert (half != full).all()
     assert half.mean() == pytest.approx(full.mean(), rel=0.005)
-    assert half == pytest.approx(full, rel=0.01)
+    assert half == pytest.approx(full, rel=0.005)
