@@ -20,25 +20,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from betavae_core.ops import convolution
 from betavae_core.ops.fused import apply
 
 _THIN = 8  # fewer channels than this leave a vector half empty
+_HALVING = ((4, 4), (2, 2), (1, 1))  # kernel, stride and padding: half the sides, or twice
 
 
 class Conv2d(nn.Conv2d):
     """A convolution, followed by a ReLU if `relu`."""
 
-    def __init__(self, *sizes: int, relu: bool = False) -> None:
+    def __init__(self, *sizes: int, relu: bool = False, backend: str = "auto") -> None:
         super().__init__(*sizes)  # type: ignore[arg-type]  # c_in, c_out, kernel, stride, padding
-        self.relu = relu
-        geometry = self.kernel_size, self.stride, self.padding
-        self.over_blocks = self.in_channels < _THIN and geometry == ((4, 4), (2, 2), (1, 1))
+        self.relu, self.backend = relu, backend
+        self.halves = (self.kernel_size, self.stride, self.padding) == _HALVING
 
     def forward(self, x: Tensor) -> Tensor:
         if not _is_quick_on_cpu(self, x):
             y = super().forward(x)
             return y.relu() if self.relu else y
-        if self.over_blocks and x.shape[2] % 2 == x.shape[3] % 2 == 0:
+        if self.halves and convolution.suits(x, self.weight, self.backend, transposed=False):
+            return convolution.convolution(x, self.weight, self.bias, self.relu, transposed=False)
+        if self.halves and self.in_channels < _THIN and x.shape[2] % 2 == x.shape[3] % 2 == 0:
             x, weight = blocks(x), _of_blocks(self.weight)
             return apply(_Conv, x, weight, self.bias, [1, 1], [0, 0], self.relu)
         padding = list(self.padding)
@@ -48,18 +51,18 @@ class Conv2d(nn.Conv2d):
 class ConvTranspose2d(nn.ConvTranspose2d):
     """A transposed convolution, followed by a ReLU if `relu`."""
 
-    def __init__(self, *sizes: int, relu: bool = False) -> None:
+    def __init__(self, *sizes: int, relu: bool = False, backend: str = "auto") -> None:
         super().__init__(*sizes)  # type: ignore[arg-type]  # c_in, c_out, kernel, stride, padding
-        self.relu = relu
-        geometry = self.kernel_size, self.stride, self.padding
-        thin = self.out_channels < _THIN and not relu
-        self.over_blocks = thin and geometry == ((4, 4), (2, 2), (1, 1))
+        self.relu, self.backend = relu, backend
+        self.doubles = (self.kernel_size, self.stride, self.padding) == _HALVING
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         if output_size is not None or not _is_quick_on_cpu(self, x):
             y = super().forward(x, output_size)
             return y.relu() if self.relu else y
-        if self.over_blocks:
+        if self.doubles and convolution.suits(x, self.weight, self.backend, transposed=True):
+            return convolution.convolution(x, self.weight, self.bias, self.relu, transposed=True)
+        if self.doubles and self.out_channels < _THIN and not self.relu:
             return apply(_ThinConvTranspose, x, self.weight, self.bias)
         padding = list(self.padding)
         return apply(
@@ -119,9 +122,7 @@ def _depth_to_space(y: Tensor) -> Tensor:
 
 def _working(*tensors: Tensor) -> list[Tensor]:
     """The tensors in the dtype and the layout of the computation."""
-    dtype = tensors[0].dtype
-    if torch.is_autocast_enabled("cpu"):
-        dtype = torch.get_autocast_dtype("cpu")
+    dtype = convolution.compute_dtype(tensors[0])
     layouts = {4: torch.channels_last}
     return [
         t.to(dtype).contiguous(memory_format=layouts.get(t.ndim, torch.contiguous_format))

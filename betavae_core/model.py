@@ -195,16 +195,18 @@ _CONVOLUTIONS: dict[str | int, Callable[..., nn.Module]] = {
 _LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 
-def sequential(specification: tuple[Layer, ...]) -> nn.Sequential:
+def sequential(specification: tuple[Layer, ...], backend: str = "auto") -> nn.Sequential:
     """The modules of a specification, in order; see `betavae_core.architectures`.
 
-    A convolution does the ReLU that follows it, in whose place an identity keeps the numbers.
+    Convolutions choose their kernels by `backend`, as the ops do. One does the ReLU that follows
+    it, in whose place an identity keeps the numbers.
     """
     modules: list[nn.Module] = []
     follows = [name for name, *_ in specification[1:]] + [""]
     for (name, *arguments), next_name in zip(specification, follows, strict=True):
         if name in _CONVOLUTIONS:
-            modules.append(_CONVOLUTIONS[name](*arguments, relu=next_name == "relu"))
+            relu = next_name == "relu"
+            modules.append(_CONVOLUTIONS[name](*arguments, relu=relu, backend=backend))
         elif name == "relu" and getattr(modules[-1] if modules else None, "relu", False):
             modules.append(nn.Identity())
         else:
@@ -217,10 +219,16 @@ INITS = {"lecun": (3.0, 0.0), "pytorch": (1.0, 1.0)}
 
 
 def build(
-    architecture: Architecture, *, seed: int = 0, init: str = "lecun", **settings: Any
+    architecture: Architecture,
+    *,
+    seed: int = 0,
+    init: str = "lecun",
+    backend: str = "auto",
+    **settings: Any,
 ) -> BetaVAE:
     """The model of an architecture, with its weights drawn from `seed`."""
-    model = BetaVAE(sequential(architecture.encoder), sequential(architecture.decoder), **settings)
+    parts = architecture.encoder, architecture.decoder
+    model = BetaVAE(*(sequential(part, backend) for part in parts), backend=backend, **settings)
     initialise(model, seed, init)
     return model
 

@@ -31,12 +31,12 @@ def spare(tensor: Tensor) -> Tensor | None:
     On a CPU new memory costs several times what the arithmetic does. None where autograd, the
     compiler or a transformation may still want the values: the result then gets its own.
     """
-    if torch.is_grad_enabled() or torch.compiler.is_compiling() or _transformed():
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or transformed():
         return None
     return tensor
 
 
-def _transformed() -> bool:
+def transformed() -> bool:
     """Whether torch.func, vmap (either), a tracer or a dispatch mode sees each call of PyTorch."""
     return bool(torch._C._dispatch_tls_local_include_set().raw_repr() & _UNUSUAL)
 
@@ -104,12 +104,12 @@ class FusedOp:
         return self.op(*args)
 
     def _eagerly(self, kernels: ModuleType, *args: Any) -> Any:
-        transformed = _transformed()
-        if transformed and torch._C._len_torch_dispatch_stack():
+        watched = transformed()
+        if watched and torch._C._len_torch_dispatch_stack():
             return self.op(*args)
         # A launcher reads memory: under vmap and tracers there is none to read, and in a
         # backward pass that is itself differentiated it would cut the graph without a word.
         # (An autograd.Function runs its forward, and a plain backward, with gradients disabled.)
-        if transformed or torch.is_grad_enabled():
+        if watched or torch.is_grad_enabled():
             return self.formula(*args)
         return getattr(kernels, self._name)(*args)

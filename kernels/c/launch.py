@@ -32,6 +32,11 @@ def rows(tensor: Tensor, *shape: int) -> Tensor:
         tensor = tensor.to(torch.float32).resolve_neg()
     if not tensor.is_contiguous() and tensor.stride(-1) != 1:
         tensor = tensor.contiguous()
+    return with_memory(tensor)
+
+
+def with_memory(tensor: Tensor) -> Tensor:
+    """`tensor`. Raises ValueError for one without memory of its own."""
     if not tensor.data_ptr() and tensor.numel():
         raise ValueError(f"the C kernels need a tensor with memory, got {type(tensor).__name__}")
     return tensor

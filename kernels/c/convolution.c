@@ -1,0 +1,297 @@
+// Convolutions of 4x4 at stride 2 and padding 1 in bfloat16, between fine images (B, 2H, 2W, F) and
+// coarse ones (B, H, W, C), channels last, with float32 weights (C, 4, 4, F):
+//
+//     conv            coarse[i, j, c] = sum of fine[2i + u - 1, 2j + v - 1, f] w[c, u, v, f]
+//     conv_transpose  fine[m, n, f]   = sum of coarse[i, j, c] w[c, u, v, f] where those meet
+//     conv_weights    dw[c, u, v, f]  = sum of fine[2i + u - 1, 2j + v - 1, f] coarse[i, j, c]
+//
+// The gradients of each are the other two. All are products of matrices whose rows are runs of
+// neighbours in a padded image (four runs of 4 F numbers for a coarse pixel, two of 2 C for a fine
+// one), so nothing is unfolded. One instruction multiplies pairs of bfloat16 and adds both products
+// to float32. C is a multiple of 32, W of 4, and F of 32 or, in grey or colour, at most 4.
+
+#include "bfloat16.h"
+
+// What this processor has for products of bfloat16: nothing, vectors, or matrices as well.
+int convolution_units(void) {
+#if defined(__AVX512BF16__) && defined(__AMX_BF16__)
+    return 2;
+#elif defined(__AVX512BF16__)
+    return 1;
+#else
+    return 0;
+#endif
+}
+
+enum { SLICES = 8, WIDEST = 256, THIN = 4 };  // parts of a batch, added up apart; channels
+
+// sums[n] = the sum of slices[s][n] over s, in one order.
+static void add_slices(const float *slices, int64_t count, float *sums, int threads) {
+#pragma omp parallel for num_threads(threads) if (count > 8192)
+    for (int64_t n = 0; n < count; n++) {
+        float sum = slices[n];
+        for (int64_t s = 1; s < SLICES; s++) sum += slices[s * count + n];
+        sums[n] = sum;
+    }
+}
+
+#ifdef __AVX512BF16__
+
+#include <omp.h>
+
+// For every `step`-th number from `from`: rows of `length`, `lines` of them, `line` apart.
+typedef struct {
+    const bf16 *from;
+    int64_t step, lines, line, length;
+} Runs;
+
+// sums[p][v] += the runs of pixel p times columns 16 v to 16 v + 15 of w (pairs, columns).
+INLINED void multiply(
+    int pixels, int vectors, Runs a, const uint32_t *w, int64_t columns, __m512 sums[8][2]
+) {
+    for (int64_t r = 0; r < a.lines; r++, a.from += a.line)
+        for (int64_t k = 0; k < a.length; k += 2, w += columns)
+#pragma GCC unroll 8
+            for (int p = 0; p < pixels; p++) {
+                __m512bh x = everywhere(pair_at(a.from + p * a.step + k));
+#pragma GCC unroll 2
+                for (int v = 0; v < vectors; v++)
+                    sums[p][v] = _mm512_dpbf16_ps(sums[p][v], x, pairs(w + 16 * v));
+            }
+}
+
+// 32 channels of some pixels: the product, after a bias and before a ReLU where there are any.
+INLINED void tile(
+    int pixels, Runs a, const uint32_t *w, int64_t columns, const float *bias, int64_t relu,
+    bf16 *out, int64_t apart
+) {
+    __m512 sums[8][2], zero = _mm512_setzero_ps();
+#pragma GCC unroll 8
+    for (int p = 0; p < pixels; p++) {
+        sums[p][0] = bias ? _mm512_loadu_ps(bias) : zero;
+        sums[p][1] = bias ? _mm512_loadu_ps(bias + 16) : zero;
+    }
+    multiply(pixels, 2, a, w, columns, sums);
+#pragma GCC unroll 8
+    for (int p = 0; p < pixels; p++) {  // max gives its second argument where one is NaN
+        __m512 low = relu ? _mm512_max_ps(zero, sums[p][0]) : sums[p][0];
+        __m512 high = relu ? _mm512_max_ps(zero, sums[p][1]) : sums[p][1];
+        _mm512_storeu_si512(out + p * apart, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+    }
+}
+
+// A row of W pixels, all its channels, from their runs.
+static void row(
+    int64_t W, Runs a, const uint32_t *w, int64_t columns, const float *bias, int64_t relu,
+    bf16 *out, int64_t apart
+) {
+    const bf16 *from = a.from;
+    for (int64_t n = 0; n < columns; n += 32) {
+        const float *b = bias ? bias + n : bias;
+        int64_t j = 0;
+        for (; j + 8 <= W; j += 8) {
+            a.from = from + j * a.step;
+            tile(8, a, w + n, columns, b, relu, out + j * apart + n, apart);
+        }
+        for (; j < W; j += 4) {
+            a.from = from + j * a.step;
+            tile(4, a, w + n, columns, b, relu, out + j * apart + n, apart);
+        }
+    }
+}
+
+// `packed` has 8 F C places, `room` one for a padded fine image a thread.
+void conv(
+    const bf16 *fine, const float *weight, const float *bias, int64_t relu,
+    int64_t B, int64_t H, int64_t W, int64_t F, int64_t C,
+    bf16 *coarse, uint32_t *packed, bf16 *room, int threads
+) {
+    int64_t K = 16 * F, line = (2 * W + 2) * F, size = (2 * H + 2) * line;
+    for (int64_t c = 0; c < C; c++)
+        for (int64_t k = 0; k < K; k += 2) {
+            const float *w = weight + c * K + k;
+            packed[k / 2 * C + c] = pair(rounded(w[0]), rounded(w[1]));
+        }
+#pragma omp parallel for num_threads(threads)
+    for (int64_t b = 0; b < B; b++) {
+        bf16 *padded = room + omp_get_thread_num() * size;
+        pad(fine + b * 4 * H * W * F, 2 * H, 2 * W, F, padded);
+        for (int64_t i = 0; i < H; i++) {
+            Runs taps = {padded + 2 * i * line, 2 * F, 4, line, 4 * F};
+            row(W, taps, packed, C, bias, relu, coarse + (b * H + i) * W * C, C);
+        }
+    }
+}
+
+// Row 2m + r of a fine image meets row m + r - 1 + t of the coarse one in row 3 - r - 2t of the
+// weights, t = 0, 1, and so do columns: a block of 2 C F pairs, of neighbours in C, for each (r, s).
+static void pack_by_parity(const float *weight, int64_t F, int64_t C, uint32_t *packed) {
+    for (int64_t u = 0; u < 4; u++)
+        for (int64_t v = 0; v < 4; v++) {
+            int64_t r = (3 - u) % 2, s = (3 - v) % 2, t = (3 - u) / 2, q = (3 - v) / 2;
+            uint32_t *block = packed + ((2 * r + s) * 2 * C + (2 * t + q) * C / 2) * F;
+            for (int64_t c = 0; c < C; c += 2) {
+                const float *w = weight + (c * 16 + u * 4 + v) * F, *next = w + 16 * F;
+                for (int64_t f = 0; f < F; f++)
+                    block[c / 2 * F + f] = pair(rounded(w[f]), rounded(next[f]));
+            }
+        }
+}
+
+// `packed` has 8 F C places, `room` one for a padded coarse image a thread.
+void conv_transpose(
+    const bf16 *coarse, const float *weight, const float *bias, int64_t relu,
+    int64_t B, int64_t H, int64_t W, int64_t F, int64_t C,
+    bf16 *fine, uint32_t *packed, bf16 *room, int threads
+) {
+    int64_t line = (W + 2) * C, size = (H + 2) * line;
+    pack_by_parity(weight, F, C, packed);
+#pragma omp parallel for num_threads(threads)
+    for (int64_t b = 0; b < B; b++) {
+        bf16 *padded = room + omp_get_thread_num() * size;
+        pad(coarse + b * H * W * C, H, W, C, padded);
+        for (int64_t m = 0; m < 2 * H; m++)
+            for (int64_t s = 0; s < 2; s++) {
+                Runs taps = {padded + (m / 2 + m % 2) * line + s * C, C, 2, line, 2 * C};
+                bf16 *out = fine + ((b * 2 * H + m) * 2 * W + s) * F;
+                const uint32_t *w = packed + (2 * (m % 2) + s) * 2 * C * F;
+                row(W, taps, w, F, bias, relu, out, 2 * F);
+            }
+    }
+}
+
+// Adds the 16 F products of each of some coarse pixels to the 4x4 places that it meets.
+INLINED void add_patches(
+    int pixels, Runs a, const uint32_t *w, int64_t F, float *places, int64_t line
+) {
+    float taps[8][16 * THIN];
+    for (int64_t k = 0; k < 16 * F; k += 16) {
+        __m512 sums[8][2] = {0};
+        multiply(pixels, 1, a, w + k, 16 * F, sums);
+#pragma GCC unroll 8
+        for (int p = 0; p < pixels; p++) _mm512_storeu_ps(taps[p] + k, sums[p][0]);
+    }
+    for (int p = 0; p < pixels; p++)
+        for (int64_t u = 0; u < 4; u++)
+            for (int64_t vf = 0; vf < 4 * F; vf += 4) {
+                float *at = places + u * line + p * 2 * F + vf;
+                const float *tap = taps[p] + u * 4 * F + vf;
+                for (int e = 0; e < 4; e++) at[e] += tap[e];
+            }
+}
+
+// conv_transpose to a few channels, F <= THIN, which would leave most of a vector empty; `packed` has
+// 8 F C places, `room` one for a padded fine image a thread.
+void conv_transpose_thin(
+    const bf16 *coarse, const float *weight, const float *bias, int64_t relu,
+    int64_t B, int64_t H, int64_t W, int64_t F, int64_t C,
+    bf16 *fine, uint32_t *packed, float *room, int threads
+) {
+    int64_t K = 16 * F, line = (2 * W + 2) * F, size = (2 * H + 2) * line;
+    for (int64_t c = 0; c < C; c += 2)
+        for (int64_t k = 0; k < K; k++)
+            packed[c / 2 * K + k] = pair(rounded(weight[c * K + k]), rounded(weight[c * K + K + k]));
+#pragma omp parallel for num_threads(threads)
+    for (int64_t b = 0; b < B; b++) {
+        float *padded = room + omp_get_thread_num() * size;
+        for (int64_t n = 0; n < line; n++) padded[n] = bias ? bias[n % F] : 0.0f;
+        for (int64_t m = 1; m < 2 * H + 2; m++)
+            memcpy(padded + m * line, padded, line * sizeof *padded);
+        for (int64_t i = 0; i < H; i++) {
+            Runs a = {coarse + (b * H + i) * W * C, C, 1, 0, C};
+            float *places = padded + 2 * i * line;
+            int64_t j = 0;
+            for (; j + 8 <= W; j += 8, a.from += 8 * C, places += 16 * F)
+                add_patches(8, a, packed, F, places, line);
+            for (; j < W; j += 4, a.from += 4 * C, places += 8 * F)
+                add_patches(4, a, packed, F, places, line);
+        }
+        for (int64_t m = 0; m < 2 * H; m++) {
+            const float *from = padded + (m + 1) * line + F;
+            bf16 *out = fine + (b * 2 * H + m) * 2 * W * F;
+            for (int64_t n = 0; n < 2 * W * F; n++)
+                out[n] = rounded(relu && from[n] < 0.0f ? 0.0f : from[n]);
+        }
+    }
+}
+
+// dw[c][k] += the sum over pairs of fine[k] coarse[c], for 16 numbers k and 16 channels c.
+static void outer(
+    const uint32_t *fine, const uint32_t *coarse, int64_t pairs_met, int64_t C, float *dw, int64_t K
+) {
+    __m512 sums[16];
+#pragma GCC unroll 16
+    for (int c = 0; c < 16; c++) sums[c] = _mm512_loadu_ps(dw + c * K);
+    for (int64_t p = 0; p < pairs_met; p++, fine += 16, coarse += C) {
+        __m512bh x = pairs(fine);
+#pragma GCC unroll 16
+        for (int c = 0; c < 16; c++)
+            sums[c] = _mm512_dpbf16_ps(sums[c], x, everywhere(coarse[c]));
+    }
+#pragma GCC unroll 16
+    for (int c = 0; c < 16; c++) _mm512_storeu_ps(dw + c * K, sums[c]);
+}
+
+// What two neighbours in a coarse row meet in the padded image, as pairs: 16 F of them, 16 here
+// and the next 16 `strip` further.
+static void meet(const bf16 *padded, int64_t line, int64_t F, uint32_t *out, int64_t strip) {
+    uint32_t met[16 * WIDEST];
+    for (int64_t u = 0; u < 4; u++)
+        interleave(padded + u * line, padded + u * line + 2 * F, 4 * F, met + u * 4 * F);
+    for (int64_t k = 0; k < F; k++) memcpy(out + k * strip, met + 16 * k, 64);
+}
+
+// `slices` has SLICES 16 F C places; `room` has, a thread, `place` of them: `together` images as
+// pairs of W / 2 numbers, both coarse and what they meet, and a padded one.
+void conv_weights(
+    const bf16 *fine, const bf16 *coarse, int64_t B, int64_t H, int64_t W, int64_t F, int64_t C,
+    float *dw, float *slices, uint32_t *room, int64_t place, int64_t together, int threads
+) {
+    int64_t K = 16 * F, half = W / 2, line = (2 * W + 2) * F, image = H * half;
+#pragma omp parallel for num_threads(threads)
+    for (int64_t s = 0; s < SLICES; s++) {
+        uint32_t *x = room + omp_get_thread_num() * place;
+        uint32_t *d = x + (together * image + 1) * K;
+        bf16 *padded = (bf16 *)(d + together * image * C);
+        int64_t b = s * B / SLICES, end = (s + 1) * B / SLICES;
+        memset(slices + s * C * K, 0, C * K * sizeof *slices);
+        for (; b < end; b += together) {
+            int64_t met = (end - b < together ? end - b : together) * image;
+            int64_t strip = 16 * (met + 1);  // not a power of two, which caches dislike
+            for (int64_t p = 0; p < met; p++) {
+                int64_t i = p % image / half, j = p % half;
+                if (p % image == 0)
+                    pad(fine + (b + p / image) * 4 * H * W * F, 2 * H, 2 * W, F, padded);
+                meet(padded + 2 * i * line + 4 * j * F, line, F, x + 16 * p, strip);
+                const bf16 *two = coarse + (b * image + p) * 2 * C;
+                interleave(two, two + C, C, d + p * C);
+            }
+            for (int64_t k = 0; k < K; k += 16)
+                for (int64_t c = 0; c < C; c += 16)
+                    outer(x + k / 16 * strip, d + c, met, C, slices + (s * C + c) * K + k, K);
+        }
+    }
+    add_slices(slices, C * K, dw, threads);
+}
+
+#endif
+
+// The gradient before a ReLU from that after it and the ReLU's result, and the bias's: its sum over
+// pixels (N, C). `slices` has SLICES C places.
+void conv_relu(
+    const bf16 *dy, const bf16 *y, int64_t N, int64_t C, bf16 *before, float *db, float *slices,
+    int threads
+) {
+#pragma omp parallel for num_threads(threads)
+    for (int64_t s = 0; s < SLICES; s++) {
+        float *sums = slices + s * C;
+        memset(sums, 0, C * sizeof *sums);
+        for (int64_t n = s * N / SLICES; n < (s + 1) * N / SLICES; n++)
+            for (int64_t c = 0; c < C; c++) {
+                bf16 d = (int16_t)y[n * C + c] > 0 ? dy[n * C + c] : 0;
+                before[n * C + c] = d;
+                sums[c] += widened(d);
+            }
+    }
+    add_slices(slices, C, db, threads);
+}

@@ -1,0 +1,154 @@
+"""Launchers of convolution.c: 4x4 at stride 2 and padding 1, in bfloat16, on a CPU that has it.
+
+Images are read as bfloat16 with the channels last, weights (C, F, 4, 4) and biases as float32, in
+which their gradients come. A launcher raises ValueError for sizes that its kernel does not take.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from math import ceil
+
+import torch
+from torch import Tensor
+
+from betavae_core.kernels.c import library
+from betavae_core.kernels.c.launch import launch, with_memory
+
+_LAST = torch.channels_last
+_SLICES, _WIDEST, _THIN = 8, 256, 4  # as in convolution.c
+_TOGETHER = 128  # pairs of pixels, at least, over which weights are added up at a time
+
+
+@cache
+def compiled() -> bool:
+    """Whether the kernels are there, for a processor that multiplies vectors of bfloat16."""
+    return not library.obstacle() and library.library().convolution_units() > 0
+
+
+@cache
+def preferred() -> bool:
+    """Whether nothing is faster: the processor does not multiply matrices of bfloat16 as well."""
+    return compiled() and library.library().convolution_units() == 1
+
+
+def fits(F: int, C: int, height: float, width: float) -> bool:
+    """Whether the kernels take coarse images (B, C, height, width) and fine ones of F channels."""
+    thin = F <= _THIN or F % 32 == 0
+    return thin and C % 32 == 0 and max(F, C) <= _WIDEST and width % 4 == height % 1 == 0
+
+
+def conv(fine: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
+    """(B, C, H, W) from (B, F, 2H, 2W), plus the bias, then a ReLU if `relu`."""
+    B, F, H, W = _halved(fine)
+    C = len(weight)
+    _require(F, C, H, W)
+    fine, w, b = image(fine), _parameter(weight, C, F, 4, 4), _bias(bias, C)
+    coarse = _new(torch.bfloat16, B, C, H, W)
+    packed, room = _places(8 * F * C), _places(_threads() * (H + 1) * (2 * W + 2) * F)
+    launch(
+        "conv",
+        fine.data_ptr(), w.data_ptr(), b.data_ptr(), int(relu),
+        B, H, W, F, C, coarse.data_ptr(), packed.data_ptr(), room.data_ptr(),
+    )  # fmt: skip
+    return coarse
+
+
+def conv_transpose(coarse: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
+    """(B, F, 2H, 2W) from (B, C, H, W), plus the bias, then a ReLU if `relu`."""
+    B, C, H, W = coarse.shape
+    F = weight.shape[1]
+    _require(F, C, H, W)
+    coarse, w, b = image(coarse), _parameter(weight, C, F, 4, 4), _bias(bias, F)
+    fine = _new(torch.bfloat16, B, F, 2 * H, 2 * W)
+    padded = (2 * H + 2) * (2 * W + 2) * F if F <= _THIN else (H + 2) * (W + 2) * C // 2
+    packed, room = _places(8 * F * C), _places(_threads() * padded)
+    launch(
+        "conv_transpose_thin" if F <= _THIN else "conv_transpose",
+        coarse.data_ptr(), w.data_ptr(), b.data_ptr(), int(relu),
+        B, H, W, F, C, fine.data_ptr(), packed.data_ptr(), room.data_ptr(),
+    )  # fmt: skip
+    return fine
+
+
+def conv_weights(fine: Tensor, coarse: Tensor) -> Tensor:
+    """The weights' gradient (C, F, 4, 4): of one image the values, of the other the gradient."""
+    B, F, H, W = _halved(fine)
+    C = coarse.shape[1]
+    _require(F, C, H, W)
+    fine, coarse = image(fine), _read(coarse, torch.bfloat16, B, C, H, W)
+    dw = _new(torch.float32, C, F, 4, 4)
+    together = ceil(_TOGETHER / max(H * W // 2, 1))
+    place = (together * H * W // 2 + 1) * (16 * F + C) + (H + 1) * (2 * W + 2) * F
+    slices, room = _places(_SLICES * 16 * F * C), _places(_threads() * place)
+    launch(
+        "conv_weights",
+        fine.data_ptr(), coarse.data_ptr(), B, H, W, F, C,
+        dw.data_ptr(), slices.data_ptr(), room.data_ptr(), place, together,
+    )  # fmt: skip
+    return dw
+
+
+def conv_relu(dy: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient before a ReLU from that of its result y, and its sum over images and pixels."""
+    B, C, H, W = dy.shape
+    dy, y = image(dy), _read(y, torch.bfloat16, B, C, H, W)
+    before, db, slices = torch.empty_like(dy), _new(torch.float32, C), _places(_SLICES * C)
+    launch(
+        "conv_relu",
+        dy.data_ptr(), y.data_ptr(), B * H * W, C,
+        before.data_ptr(), db.data_ptr(), slices.data_ptr(),
+    )  # fmt: skip
+    return before, db
+
+
+def image(tensor: Tensor) -> Tensor:
+    """(B, channels, height, width) as the kernels read it."""
+    return _read(tensor, torch.bfloat16, *tensor.shape)
+
+
+def _parameter(tensor: Tensor, *shape: int) -> Tensor:
+    return _read(tensor, torch.float32, *shape)
+
+
+def _bias(bias: Tensor | None, channels: int) -> Tensor:
+    """The bias; with no numbers in it, where there is none, it has the address that C calls 0."""
+    return _new(torch.float32, 0) if bias is None else _parameter(bias, channels)
+
+
+def _read(tensor: Tensor, dtype: torch.dtype, *shape: int) -> Tensor:
+    if tensor.shape != shape or not tensor.is_cpu:
+        got = f"{tuple(tensor.shape)} on {tensor.device}"
+        raise ValueError(f"the C kernels need a tensor {shape} on the CPU, got {got}")
+    tensor = tensor.to(dtype).resolve_neg().contiguous(memory_format=_layout(shape))
+    return with_memory(tensor)
+
+
+def _halved(fine: Tensor) -> tuple[int, int, int, int]:
+    """The sizes of the fine image, with the sides of the coarse one."""
+    B, F, height, width = fine.shape
+    if height % 2 or width % 2:
+        raise ValueError(f"the C kernels need images of even sides, got {height} x {width}")
+    return B, F, height // 2, width // 2
+
+
+def _require(F: int, C: int, H: int, W: int) -> None:
+    if not fits(F, C, H, W):
+        raise ValueError(f"the C kernels do not take {F} and {C} channels at {H} x {W}")
+
+
+def _new(dtype: torch.dtype, *shape: int) -> Tensor:
+    return torch.empty(shape, dtype=dtype, device="cpu", memory_format=_layout(shape))
+
+
+def _layout(shape: tuple[int, ...]) -> torch.memory_format:
+    return _LAST if len(shape) == 4 else torch.contiguous_format
+
+
+def _places(count: int) -> Tensor:
+    """Memory for `count` numbers of 32 bits."""
+    return torch.empty(count, dtype=torch.int32, device="cpu")
+
+
+def _threads() -> int:
+    return torch.get_num_threads()
