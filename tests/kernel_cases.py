@@ -22,10 +22,12 @@ hence the whole unit 2^-7 where rounding to nearest would be 2^-8, and the least
 
 from __future__ import annotations
 
+import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -63,6 +65,29 @@ def kernel_module(backend: str, stem: str) -> ModuleType:
         return import_module(f"betavae_core.kernels.c.{stem}")
     pytest.importorskip("triton", reason="Triton has no build for this platform")
     return import_module(f"betavae_core.kernels.{stem}")
+
+
+def run_sanitized(tmp_path: Path, program: str, stems: Iterable[str]) -> None:
+    """Run a C program with the C kernels of these stems under the compiler's sanitizers."""
+    needs_c()
+    folder = Path(library.__file__).parent
+    (tmp_path / "harness.c").write_text(program)
+    strict = [
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover",
+    ]
+    flags = [flag for flag in library._FLAGS if flag != "-shared"]
+    sources = [str(folder / f"{stem}.c") for stem in stems]
+    command = [*library._compiler(), *flags, *strict, "harness.c", *sources, "-o", "all", "-lm"]
+    built = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    if "cannot find" in built.stderr:  # some systems have the compiler and not its libraries
+        pytest.skip("the compiler has no sanitizers")
+    assert built.returncode == 0, built.stderr
+    run = subprocess.run([tmp_path / "all"], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
 
 
 def launchers(backend: str) -> SimpleNamespace:

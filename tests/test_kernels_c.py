@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from kernel_cases import NORMAL_ERROR, STEMS, launchers, needs_c
+from kernel_cases import NORMAL_ERROR, STEMS, launchers, needs_c, run_sanitized
 from numpy.typing import NDArray
 
 from betavae_core.kernels.c import library
@@ -246,21 +246,4 @@ int main(void) {
 def test_no_kernel_reaches_outside_its_tensors_or_does_what_c_leaves_undefined(
     tmp_path: Path,
 ) -> None:
-    needs_c()
-    (tmp_path / "harness.c").write_text(HARNESS)
-    strict = [
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-        "-fsanitize=address,undefined",
-        "-fno-sanitize-recover",
-    ]
-    flags = [flag for flag in library._FLAGS if flag != "-shared"]
-    sources = [str(SOURCES / f"{stem}.c") for stem in STEMS]
-    command = [*library._compiler(), *flags, *strict, "harness.c", *sources, "-o", "all", "-lm"]
-    built = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    if "cannot find" in built.stderr:  # some systems have the compiler and not its libraries
-        pytest.skip("the compiler has no sanitizers")
-    assert built.returncode == 0, built.stderr
-    run = subprocess.run([tmp_path / "all"], capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
+    run_sanitized(tmp_path, HARNESS, STEMS)

@@ -45,16 +45,17 @@ def plain(module: layers.Conv2d | layers.ConvTranspose2d) -> nn.Module:
     return nn.Sequential(own, nn.ReLU()) if module.relu else own
 
 
+@pytest.mark.parametrize("backend", ["auto", "torch"])
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("relu", [True, False])
 @pytest.mark.parametrize("kind", [layers.Conv2d, layers.ConvTranspose2d])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_outputs_and_gradients_are_those_of_pytorch(
-    case: tuple[int, ...], kind: Module, relu: bool, dtype: torch.dtype
+    case: tuple[int, ...], kind: Module, relu: bool, dtype: torch.dtype, backend: str
 ) -> None:
     torch.manual_seed(0)
     c_in, c_out, side, *geometry = case
-    module = kind(c_in, c_out, *geometry, relu=relu)
+    module = kind(c_in, c_out, *geometry, relu=relu, backend=backend)
     with torch.no_grad():  # PyTorch rounds it to bfloat16 under autocast, which may move a ReLU
         module.bias.copy_(module.bias.bfloat16())  # type: ignore[operator, union-attr, arg-type]
     x = torch.randn(5, c_in, side, side)

@@ -1,0 +1,132 @@
+"""The op of the convolutions in C: when it runs, and what else may be asked of its gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from kernel_cases import needs_c
+from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from betavae_core import layers
+from betavae_core.kernels.c import convolution as kernels
+
+bfloat16 = torch.autocast("cpu", torch.bfloat16)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The kernels that run, in order, on a processor that prefers them."""
+    needs_c()
+    if not kernels.compiled():
+        pytest.skip("this processor does not multiply bfloat16")
+    found: list[str] = []
+    monkeypatch.setattr(kernels, "preferred", lambda: True)
+    for name in ("conv", "conv_transpose", "conv_weights", "conv_relu"):
+        monkeypatch.setattr(kernels, name, _noted(name, getattr(kernels, name), found))
+    return found
+
+
+def _noted(name: str, kernel: Callable[..., Any], found: list[str]) -> Callable[..., Any]:
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        found.append(name)
+        return kernel(*args, **kwargs)
+
+    return noted
+
+
+def images(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
+
+
+def test_a_step_in_bfloat16_takes_them(calls: list[str]) -> None:
+    network = nn.Sequential(
+        layers.Conv2d(1, 32, 4, 2, 1, relu=True), layers.ConvTranspose2d(32, 1, 4, 2, 1)
+    )
+    with bfloat16:
+        network(images(2, 1, 8, 8).detach()).sum().backward()
+    assert calls == ["conv", "conv_transpose", "conv", "conv_weights", "conv_relu", "conv_weights"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda layer, patch: setattr(layer, "backend", "torch"),
+        lambda layer, patch: layer.eval(),
+        lambda layer, patch: patch.setattr(kernels, "preferred", lambda: False),
+        lambda layer, patch: patch.setattr(torch, "is_autocast_enabled", lambda _: False),
+        lambda layer, patch: setattr(layer, "halves", False),
+    ],
+    ids=["another backend", "evaluation", "a faster way", "float32", "another geometry"],
+)
+def test_nothing_else_does(
+    calls: list[str], change: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer, x = layers.Conv2d(32, 32, 4, 2, 1), images(2, 32, 8, 8)
+    with bfloat16:
+        layer(x)
+        change(layer, monkeypatch)
+        layer(x)
+    assert calls == ["conv"]
+
+
+@pytest.mark.parametrize("shape", [(32, 9, 8), (32, 8, 12), (31, 8, 8), (5, 8, 8)], ids=str)
+def test_other_sizes_are_left_to_pytorch(calls: list[str], shape: tuple[int, ...]) -> None:
+    x = images(2, *shape)
+    with bfloat16:
+        y = layers.Conv2d(shape[0], 32, 4, 2, 1)(x)
+    assert y.shape == (2, 32, shape[1] // 2, shape[2] // 2)
+    assert not calls
+
+
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("kind", [layers.Conv2d, layers.ConvTranspose2d])
+def test_a_gradient_that_is_watched_is_pytorch_s(
+    calls: list[str], kind: type[layers.Conv2d | layers.ConvTranspose2d], relu: bool
+) -> None:
+    """A batch of gradients is a vmap, and a traced one must compute anew."""
+    layer = kind(32, 32, 4, 2, 1, relu=relu)
+    inputs = images(2, 32, 8, 8), *layer.parameters()
+    with bfloat16:
+        y = layer(inputs[0])
+    calls.clear()
+    dy = torch.randn(3, *y.shape, generator=torch.Generator().manual_seed(1)).bfloat16()
+
+    def gradients(dy: Tensor, **settings: Any) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(y, inputs, dy, retain_graph=True, **settings)
+
+    batch = gradients(dy, is_grads_batched=True)
+    traced = make_fx(gradients)(dy[0])
+    assert not calls
+    for i, one in enumerate(dy):
+        for ours, batched, again in zip(gradients(one), batch, traced(one), strict=True):
+            bound = 0.02 * ours.abs().max().item()
+            torch.testing.assert_close(ours, batched[i], rtol=0, atol=bound)
+            torch.testing.assert_close(ours, again, rtol=0, atol=bound)
+    assert calls
+
+
+def test_a_second_derivative_is_refused_and_not_wrong(calls: list[str]) -> None:
+    x = images(1, 32, 8, 8)
+    with bfloat16:
+        y = layers.Conv2d(32, 32, 4, 2, 1)(x)
+    (gradient,) = torch.autograd.grad(y.float().square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+    assert "conv_transpose" in calls
+
+
+def test_gradients_have_the_dtypes_of_what_they_belong_to(calls: list[str]) -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        layer = layers.Conv2d(32, 32, 4, 2, 1, relu=True).to(dtype)
+        x = images(2, 32, 8, 8).detach().to(dtype).requires_grad_()
+        with bfloat16:
+            layer(x).sum().backward()
+        assert layer.bias is not None
+        for tensor in (x, layer.weight, layer.bias):
+            assert tensor.grad is not None
+            assert tensor.grad.dtype == dtype
+    assert calls
