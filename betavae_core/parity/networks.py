@@ -28,6 +28,11 @@ LAYERS: dict[str, tuple[Layer, tuple[int, ...]]] = {
     "flatten": (("flatten",), (2, 3, 4, 5)),
     "reshape": (("reshape", 2, 3, 4), (3, 24)),
 }
+# Sizes that have kernels of their own in bfloat16.
+_IN_BFLOAT16: dict[str, tuple[Layer, tuple[int, ...]]] = {
+    "conv": (("conv", 3, 32, 4, 2, 1), (2, 3, 12, 8)),
+    "conv_transpose": (("conv_transpose", 32, 64, 4, 2, 1), (2, 32, 6, 4)),
+}
 # Seeds whose weights keep every ReLU's input at least 1e-5 of its layer's mean magnitude from
 # zero: nearer, float32 could fall on the other side of the kink, where the gradient is another.
 _SEEDS = {"higgins-mlp": 7, "higgins-conv": 21, "burgess-conv": 6, "mlp": 35}
@@ -37,8 +42,10 @@ _BATCH, _LATENTS, _STEP = 3, 6, 0
 
 def compare_layer(name: str, device: torch.device) -> Iterator[Comparison]:
     """A layer's output, the gradient of its input and of its parameters."""
-    layer, shape = LAYERS[name]
-    for dtype in _DTYPES:
+    cases = [(dtype, *LAYERS[name]) for dtype in _DTYPES]
+    if name in _IN_BFLOAT16:
+        cases.append((torch.bfloat16, *_IN_BFLOAT16[name]))
+    for dtype, layer, shape in cases:
         module = sequential((layer,)).to(device, dtype)
         initialise(module, seed=1)
         oracle = Sequential((layer,))

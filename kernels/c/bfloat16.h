@@ -10,6 +10,8 @@
 
 typedef uint16_t bf16;
 
+enum { THIN = 4 };  // channels, at most, that would not fill a vector
+
 // To nearest, and to even between two; NaN stays.
 static inline bf16 rounded(float x) {
     uint32_t bits;
@@ -35,15 +37,6 @@ static inline uint32_t pair_at(const bf16 *p) {
     return both;
 }
 
-// Pairs of a number of `a` and one of `b`; `count` is a multiple of 4.
-static inline void interleave(const bf16 *a, const bf16 *b, int64_t count, uint32_t *out) {
-    int64_t k = 0;
-    for (; k + 32 <= count; k += 32)
-        for (int e = 0; e < 32; e++) out[k + e] = pair(a[k + e], b[k + e]);
-    for (; k < count; k += 4)
-        for (int e = 0; e < 4; e++) out[k + e] = pair(a[k + e], b[k + e]);
-}
-
 // An image (H, W, C) with a border of zeros: (H + 2, W + 2, C).
 static inline void pad(const bf16 *image, int64_t H, int64_t W, int64_t C, bf16 *padded) {
     int64_t line = (W + 2) * C;
@@ -62,6 +55,13 @@ static inline void pad(const bf16 *image, int64_t H, int64_t W, int64_t C, bf16 
 
 static inline __m512bh pairs(const void *p) {
     return (__m512bh)_mm512_loadu_si512(p);
+}
+
+// Sixteen pairs of a number of `a` and one of `b`.
+static inline void interleave(const bf16 *a, const bf16 *b, uint32_t *out) {
+    __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)a));
+    __m512i high = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)b));
+    _mm512_storeu_si512(out, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
 }
 
 static inline __m512bh everywhere(uint32_t pair) {

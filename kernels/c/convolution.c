@@ -3,12 +3,12 @@
 //
 //     conv            coarse[i, j, c] = sum of fine[2i + u - 1, 2j + v - 1, f] w[c, u, v, f]
 //     conv_transpose  fine[m, n, f]   = sum of coarse[i, j, c] w[c, u, v, f] where those meet
-//     conv_weights    dw[c, u, v, f]  = sum of fine[2i + u - 1, 2j + v - 1, f] coarse[i, j, c]
 //
-// The gradients of each are the other two. All are products of matrices whose rows are runs of
-// neighbours in a padded image (four runs of 4 F numbers for a coarse pixel, two of 2 C for a fine
-// one), so nothing is unfolded. One instruction multiplies pairs of bfloat16 and adds both products
-// to float32. C is a multiple of 32, W of 4, and F of 32 or, in grey or colour, at most 4.
+// Each is the gradient of the other's image; that of the weights is in convolution_gradient.c. Both
+// are products of matrices whose rows are runs of neighbours in a padded image (four runs of 4 F
+// numbers for a coarse pixel, two of 2 C for a fine one), so nothing is unfolded. One instruction
+// multiplies pairs of bfloat16 and adds both products to float32. C is a multiple of 32, W of 4, and
+// F of 32 or, in grey or colour, at most 4.
 
 #include "bfloat16.h"
 
@@ -21,18 +21,6 @@ int convolution_units(void) {
 #else
     return 0;
 #endif
-}
-
-enum { SLICES = 8, WIDEST = 256, THIN = 4 };  // parts of a batch, added up apart; channels
-
-// sums[n] = the sum of slices[s][n] over s, in one order.
-static void add_slices(const float *slices, int64_t count, float *sums, int threads) {
-#pragma omp parallel for num_threads(threads) if (count > 8192)
-    for (int64_t n = 0; n < count; n++) {
-        float sum = slices[n];
-        for (int64_t s = 1; s < SLICES; s++) sum += slices[s * count + n];
-        sums[n] = sum;
-    }
 }
 
 #ifdef __AVX512BF16__
@@ -124,7 +112,7 @@ void conv(
 }
 
 // Row 2m + r of a fine image meets row m + r - 1 + t of the coarse one in row 3 - r - 2t of the
-// weights, t = 0, 1, and so do columns: a block of 2 C F pairs, of neighbours in C, for each (r, s).
+// weights, t = 0, 1, and so do columns: 2 C F pairs, of neighbours in C, for each (r, s).
 static void pack_by_parity(const float *weight, int64_t F, int64_t C, uint32_t *packed) {
     for (int64_t u = 0; u < 4; u++)
         for (int64_t v = 0; v < 4; v++) {
@@ -180,7 +168,7 @@ INLINED void add_patches(
             }
 }
 
-// conv_transpose to a few channels, F <= THIN, which would leave most of a vector empty; `packed` has
+// conv_transpose to F <= THIN channels, which would leave most of a vector empty; `packed` has
 // 8 F C places, `room` one for a padded fine image a thread.
 void conv_transpose_thin(
     const bf16 *coarse, const float *weight, const float *bias, int64_t relu,
@@ -189,8 +177,10 @@ void conv_transpose_thin(
 ) {
     int64_t K = 16 * F, line = (2 * W + 2) * F, size = (2 * H + 2) * line;
     for (int64_t c = 0; c < C; c += 2)
-        for (int64_t k = 0; k < K; k++)
-            packed[c / 2 * K + k] = pair(rounded(weight[c * K + k]), rounded(weight[c * K + K + k]));
+        for (int64_t k = 0; k < K; k++) {
+            const float *w = weight + c * K + k;
+            packed[c / 2 * K + k] = pair(rounded(w[0]), rounded(w[K]));
+        }
 #pragma omp parallel for num_threads(threads)
     for (int64_t b = 0; b < B; b++) {
         float *padded = room + omp_get_thread_num() * size;
@@ -215,83 +205,4 @@ void conv_transpose_thin(
     }
 }
 
-// dw[c][k] += the sum over pairs of fine[k] coarse[c], for 16 numbers k and 16 channels c.
-static void outer(
-    const uint32_t *fine, const uint32_t *coarse, int64_t pairs_met, int64_t C, float *dw, int64_t K
-) {
-    __m512 sums[16];
-#pragma GCC unroll 16
-    for (int c = 0; c < 16; c++) sums[c] = _mm512_loadu_ps(dw + c * K);
-    for (int64_t p = 0; p < pairs_met; p++, fine += 16, coarse += C) {
-        __m512bh x = pairs(fine);
-#pragma GCC unroll 16
-        for (int c = 0; c < 16; c++)
-            sums[c] = _mm512_dpbf16_ps(sums[c], x, everywhere(coarse[c]));
-    }
-#pragma GCC unroll 16
-    for (int c = 0; c < 16; c++) _mm512_storeu_ps(dw + c * K, sums[c]);
-}
-
-// What two neighbours in a coarse row meet in the padded image, as pairs: 16 F of them, 16 here
-// and the next 16 `strip` further.
-static void meet(const bf16 *padded, int64_t line, int64_t F, uint32_t *out, int64_t strip) {
-    uint32_t met[16 * WIDEST];
-    for (int64_t u = 0; u < 4; u++)
-        interleave(padded + u * line, padded + u * line + 2 * F, 4 * F, met + u * 4 * F);
-    for (int64_t k = 0; k < F; k++) memcpy(out + k * strip, met + 16 * k, 64);
-}
-
-// `slices` has SLICES 16 F C places; `room` has, a thread, `place` of them: `together` images as
-// pairs of W / 2 numbers, both coarse and what they meet, and a padded one.
-void conv_weights(
-    const bf16 *fine, const bf16 *coarse, int64_t B, int64_t H, int64_t W, int64_t F, int64_t C,
-    float *dw, float *slices, uint32_t *room, int64_t place, int64_t together, int threads
-) {
-    int64_t K = 16 * F, half = W / 2, line = (2 * W + 2) * F, image = H * half;
-#pragma omp parallel for num_threads(threads)
-    for (int64_t s = 0; s < SLICES; s++) {
-        uint32_t *x = room + omp_get_thread_num() * place;
-        uint32_t *d = x + (together * image + 1) * K;
-        bf16 *padded = (bf16 *)(d + together * image * C);
-        int64_t b = s * B / SLICES, end = (s + 1) * B / SLICES;
-        memset(slices + s * C * K, 0, C * K * sizeof *slices);
-        for (; b < end; b += together) {
-            int64_t met = (end - b < together ? end - b : together) * image;
-            int64_t strip = 16 * (met + 1);  // not a power of two, which caches dislike
-            for (int64_t p = 0; p < met; p++) {
-                int64_t i = p % image / half, j = p % half;
-                if (p % image == 0)
-                    pad(fine + (b + p / image) * 4 * H * W * F, 2 * H, 2 * W, F, padded);
-                meet(padded + 2 * i * line + 4 * j * F, line, F, x + 16 * p, strip);
-                const bf16 *two = coarse + (b * image + p) * 2 * C;
-                interleave(two, two + C, C, d + p * C);
-            }
-            for (int64_t k = 0; k < K; k += 16)
-                for (int64_t c = 0; c < C; c += 16)
-                    outer(x + k / 16 * strip, d + c, met, C, slices + (s * C + c) * K + k, K);
-        }
-    }
-    add_slices(slices, C * K, dw, threads);
-}
-
 #endif
-
-// The gradient before a ReLU from that after it and the ReLU's result, and the bias's: its sum over
-// pixels (N, C). `slices` has SLICES C places.
-void conv_relu(
-    const bf16 *dy, const bf16 *y, int64_t N, int64_t C, bf16 *before, float *db, float *slices,
-    int threads
-) {
-#pragma omp parallel for num_threads(threads)
-    for (int64_t s = 0; s < SLICES; s++) {
-        float *sums = slices + s * C;
-        memset(sums, 0, C * sizeof *sums);
-        for (int64_t n = s * N / SLICES; n < (s + 1) * N / SLICES; n++)
-            for (int64_t c = 0; c < C; c++) {
-                bf16 d = (int16_t)y[n * C + c] > 0 ? dy[n * C + c] : 0;
-                before[n * C + c] = d;
-                sums[c] += widened(d);
-            }
-    }
-    add_slices(slices, C, db, threads);
-}

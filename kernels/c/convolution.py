@@ -1,7 +1,8 @@
-"""Launchers of convolution.c: 4x4 at stride 2 and padding 1, in bfloat16, on a CPU that has it.
+"""Launchers of convolution.c and convolution_gradient.c, on a CPU that multiplies bfloat16.
 
-Images are read as bfloat16 with the channels last, weights (C, F, 4, 4) and biases as float32, in
-which their gradients come. A launcher raises ValueError for sizes that its kernel does not take.
+Of kernels of 4x4 at stride 2 and padding 1. Images are read as bfloat16 with the channels last,
+weights (C, F, 4, 4) and biases as float32, in which their gradients come. A launcher raises
+ValueError for sizes that its kernel does not take.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from betavae_core.kernels.c import library
 from betavae_core.kernels.c.launch import launch, with_memory
 
 _LAST = torch.channels_last
-_SLICES, _WIDEST, _THIN = 8, 256, 4  # as in convolution.c
+_THIN = 4  # as in bfloat16.h
+_APART, _PART = 8, 2048  # parts of a batch, at most, that are added up apart; their pixels
 _TOGETHER = 128  # pairs of pixels, at least, over which weights are added up at a time
 
 
@@ -34,8 +36,8 @@ def preferred() -> bool:
 
 def fits(F: int, C: int, height: float, width: float) -> bool:
     """Whether the kernels take coarse images (B, C, height, width) and fine ones of F channels."""
-    thin = F <= _THIN or F % 32 == 0
-    return thin and C % 32 == 0 and max(F, C) <= _WIDEST and width % 4 == height % 1 == 0
+    fine = F <= _THIN or F % 32 == 0
+    return fine and C % 32 == 0 and width % 4 == height % 1 == 0
 
 
 def conv(fine: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
@@ -80,11 +82,12 @@ def conv_weights(fine: Tensor, coarse: Tensor) -> Tensor:
     dw = _new(torch.float32, C, F, 4, 4)
     together = ceil(_TOGETHER / max(H * W // 2, 1))
     place = (together * H * W // 2 + 1) * (16 * F + C) + (H + 1) * (2 * W + 2) * F
-    slices, room = _places(_SLICES * 16 * F * C), _places(_threads() * place)
+    apart = min(_APART, max(2, B * H * W // _PART))
+    parts, room = _places(apart * 16 * F * C), _places(_threads() * place)
     launch(
         "conv_weights",
         fine.data_ptr(), coarse.data_ptr(), B, H, W, F, C,
-        dw.data_ptr(), slices.data_ptr(), room.data_ptr(), place, together,
+        dw.data_ptr(), parts.data_ptr(), apart, room.data_ptr(), place, together,
     )  # fmt: skip
     return dw
 
@@ -93,11 +96,11 @@ def conv_relu(dy: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """The gradient before a ReLU from that of its result y, and its sum over images and pixels."""
     B, C, H, W = dy.shape
     dy, y = image(dy), _read(y, torch.bfloat16, B, C, H, W)
-    before, db, slices = torch.empty_like(dy), _new(torch.float32, C), _places(_SLICES * C)
+    before, db, parts = torch.empty_like(dy), _new(torch.float32, C), _places(_APART * C)
     launch(
         "conv_relu",
         dy.data_ptr(), y.data_ptr(), B * H * W, C,
-        before.data_ptr(), db.data_ptr(), slices.data_ptr(),
+        before.data_ptr(), db.data_ptr(), parts.data_ptr(), _APART,
     )  # fmt: skip
     return before, db
 

@@ -13,10 +13,10 @@ import os
 import platform
 import shlex
 import shutil
-import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, Popen
 
 _SOURCES = tuple(sorted(Path(__file__).parent.glob("*.[ch]")))
 _WIDE = ("-mprefer-vector-width=512",) if platform.machine() == "x86_64" else ()
@@ -103,16 +103,25 @@ def _processor() -> str:
 def _compile(compiler: list[str], folder: Path, key: str) -> Path:
     """Write the library, whole or not at all, though others may be writing it too."""
     folder.mkdir(parents=True, exist_ok=True)
-    sources = [str(source) for source in _SOURCES if source.suffix == ".c"]
     with tempfile.TemporaryDirectory(dir=folder) as place:
         built = Path(place) / "built.so"
-        command = [*compiler, *_FLAGS, *sources, "-o", str(built), "-lm"]
-        run = subprocess.run(command, capture_output=True, errors="replace", check=False)
-        if run.returncode != 0:
-            last = (run.stderr.strip().splitlines() or [f"exit code {run.returncode}"])[-1]
-            raise CompileError(f"could not be compiled by {compiler[0]}: {last}")
+        sources = [str(source) for source in _SOURCES if source.suffix == ".c"]
+        objects = [f"{place}/{Path(source).stem}.o" for source in sources]
+        each = zip(sources, objects, strict=True)
+        _run_together(*([*compiler, *_FLAGS, "-c", source, "-o", o] for source, o in each))
+        _run_together([*compiler, *_FLAGS, *objects, "-o", str(built), "-lm"])
         file = folder / f"{key}-{_short(built.read_bytes())}.so"
         with built.open("rb") as written:
             os.fsync(written.fileno())
         os.replace(built, file)
     return file
+
+
+def _run_together(*commands: list[str]) -> None:
+    """Run commands of the compiler side by side. Raises CompileError when one fails."""
+    running = [Popen(c, stdout=DEVNULL, stderr=PIPE, errors="replace") for c in commands]
+    said = [process.communicate()[1] for process in running]
+    for process, text in zip(running, said, strict=True):
+        if process.returncode != 0:
+            last = (text.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+            raise CompileError(f"could not be compiled by {commands[0][0]}: {last}")
