@@ -1,7 +1,8 @@
 """Convolutions with the ReLU that follows them, as a CPU trains them fast.
 
 PyTorch's own formulation runs on a GPU, in evaluation with gradients, and under torch.func and
-torch.compile. On a CPU three things cost it more than the arithmetic does:
+torch.compile. In bfloat16 there are kernels in C for processors without matrix units
+(ops/convolution.py). Elsewhere on a CPU three things cost more than the arithmetic does:
 
 - a ReLU of its own reads and writes the largest tensors of the model once more;
 - oneDNN's gradient of a transposed convolution's bias takes several times that of its weight;
