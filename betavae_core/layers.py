@@ -19,10 +19,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from betavae_core.ops import convolution
-from betavae_core.ops.fused import apply
+from betavae_core.ops.fused import apply, differentiable_once, transformed
 
 _THIN = 8  # fewer channels than this leave a vector half empty
 _HALVING = ((4, 4), (2, 2), (1, 1))  # kernel, stride and padding: half the sides, or twice
@@ -34,15 +33,15 @@ class Conv2d(nn.Conv2d):
     def __init__(self, *sizes: int, relu: bool = False, backend: str = "auto") -> None:
         super().__init__(*sizes)  # type: ignore[arg-type]  # c_in, c_out, kernel, stride, padding
         self.relu, self.backend = relu, backend
-        self.halves = (self.kernel_size, self.stride, self.padding) == _HALVING
 
     def forward(self, x: Tensor) -> Tensor:
         if not _is_quick_on_cpu(self, x):
             y = super().forward(x)
             return y.relu() if self.relu else y
-        if self.halves and convolution.suits(x, self.weight, self.backend, transposed=False):
+        halves = (self.kernel_size, self.stride, self.padding) == _HALVING
+        if halves and convolution.suits(x, self.weight, self.backend, transposed=False):
             return convolution.convolution(x, self.weight, self.bias, self.relu, transposed=False)
-        if self.halves and self.in_channels < _THIN and x.shape[2] % 2 == x.shape[3] % 2 == 0:
+        if halves and self.in_channels < _THIN and x.shape[2] % 2 == x.shape[3] % 2 == 0:
             x, weight = blocks(x), _of_blocks(self.weight)
             return apply(_Conv, x, weight, self.bias, [1, 1], [0, 0], self.relu)
         padding = list(self.padding)
@@ -55,15 +54,15 @@ class ConvTranspose2d(nn.ConvTranspose2d):
     def __init__(self, *sizes: int, relu: bool = False, backend: str = "auto") -> None:
         super().__init__(*sizes)  # type: ignore[arg-type]  # c_in, c_out, kernel, stride, padding
         self.relu, self.backend = relu, backend
-        self.doubles = (self.kernel_size, self.stride, self.padding) == _HALVING
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         if output_size is not None or not _is_quick_on_cpu(self, x):
             y = super().forward(x, output_size)
             return y.relu() if self.relu else y
-        if self.doubles and convolution.suits(x, self.weight, self.backend, transposed=True):
+        doubles = (self.kernel_size, self.stride, self.padding) == _HALVING
+        if doubles and convolution.suits(x, self.weight, self.backend, transposed=True):
             return convolution.convolution(x, self.weight, self.bias, self.relu, transposed=True)
-        if self.doubles and self.out_channels < _THIN and not self.relu:
+        if doubles and self.out_channels < _THIN and not self.relu:
             return apply(_ThinConvTranspose, x, self.weight, self.bias)
         padding = list(self.padding)
         return apply(
@@ -73,13 +72,14 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 
 def _is_quick_on_cpu(module: nn.Module, x: Tensor) -> bool:
     return (
-        (module.training or not torch.is_grad_enabled())  # else a user's: twice differentiable
+        not torch.compiler.is_compiling()
+        and not transformed()
+        and (module.training or not torch.is_grad_enabled())  # else a user's: twice differentiable
         and x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.bfloat16)
         and x.numel() > 0
+        and x.ndim == 4
         and torch.backends.mkldnn.is_available()
-        and not torch.compiler.is_compiling()
-        and not torch._C._are_functorch_transforms_active()
     )
 
 
@@ -131,9 +131,9 @@ def _working(*tensors: Tensor) -> list[Tensor]:
     ]
 
 
-def _before_relu(gradient: Tensor, y: Tensor, relu: bool) -> Tensor:
+def _before_relu(gradient: Tensor, y: Tensor | None) -> Tensor:
     gradient = gradient.contiguous(memory_format=torch.channels_last)
-    return torch.ops.aten.threshold_backward(gradient, y, 0) if relu else gradient
+    return gradient if y is None else torch.ops.aten.threshold_backward(gradient, y, 0)
 
 
 class _Conv(torch.autograd.Function):
@@ -147,20 +147,20 @@ class _Conv(torch.autograd.Function):
         padding: list[int],
         relu: bool,
     ) -> Tensor:
-        ctx.dtypes, ctx.geometry, ctx.relu = (x.dtype, weight.dtype), (stride, padding), relu
+        ctx.dtypes, ctx.geometry = (x.dtype, weight.dtype), (stride, padding)
         x, w, b = _working(x, weight, bias)
         after = "relu" if relu else "none"
         y = torch.ops.mkldnn._convolution_pointwise(
             x, w, b, padding, stride, [1, 1], 1, after, [], ""
         )
-        ctx.save_for_backward(x, w, y)
+        ctx.save_for_backward(x, w, y if relu else None)
         return y
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, w, y = ctx.saved_tensors
-        dy, needs_dx = _before_relu(dy, y, ctx.relu), ctx.needs_input_grad[0]
+        dy, needs_dx = _before_relu(dy, y), ctx.needs_input_grad[0]
         wanted = [needs_dx, True, True]
         dx, dw, db = torch.ops.aten.convolution_backward(
             dy, x, w, [len(w)], *ctx.geometry, [1, 1], False, [0, 0], 1, wanted
@@ -181,20 +181,20 @@ class _ConvTranspose(torch.autograd.Function):
         padding: list[int],
         relu: bool,
     ) -> Tensor:
-        ctx.dtypes, ctx.geometry, ctx.relu = (x.dtype, weight.dtype), (stride, padding), relu
+        ctx.dtypes, ctx.geometry = (x.dtype, weight.dtype), (stride, padding)
         x, w, b = _working(x, weight, bias)
         after = "relu" if relu else "none"
         y = torch.ops.mkldnn._convolution_transpose_pointwise(
             x, w, b, padding, [0, 0], stride, [1, 1], 1, after, [], ""
         )
-        ctx.save_for_backward(x, w, y)
+        ctx.save_for_backward(x, w, y if relu else None)
         return y
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, w, y = ctx.saved_tensors
-        dy, needs_dx = _before_relu(dy, y, ctx.relu), ctx.needs_input_grad[0]
+        dy, needs_dx = _before_relu(dy, y), ctx.needs_input_grad[0]
         wanted = [needs_dx, True, False]
         dx, dw, _ = torch.ops.aten.convolution_backward(
             dy, x, w, None, *ctx.geometry, [1, 1], True, [0, 0], 1, wanted
@@ -214,7 +214,7 @@ class _ThinConvTranspose(torch.autograd.Function):
         return _depth_to_space(F.conv2d(x, w, b, 1, 1))
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, w = ctx.saved_tensors
         dy_blocks, w_blocks = _working(blocks(dy), _of_blocks(w))

@@ -198,8 +198,8 @@ _LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 def sequential(specification: tuple[Layer, ...], backend: str = "auto") -> nn.Sequential:
     """The modules of a specification, in order; see `betavae_core.architectures`.
 
-    Convolutions choose their kernels by `backend`, as the ops do. One does the ReLU that follows
-    it, in whose place an identity keeps the numbers.
+    Convolutions may use the kernels in C unless `backend` is `torch` or `triton`. One does the ReLU
+    that follows it, in whose place an identity keeps the numbers.
     """
     modules: list[nn.Module] = []
     follows = [name for name, *_ in specification[1:]] + [""]

@@ -58,7 +58,7 @@ def test_a_step_in_bfloat16_takes_them(calls: list[str]) -> None:
         lambda layer, patch: layer.eval(),
         lambda layer, patch: patch.setattr(kernels, "preferred", lambda: False),
         lambda layer, patch: patch.setattr(torch, "is_autocast_enabled", lambda _: False),
-        lambda layer, patch: setattr(layer, "halves", False),
+        lambda layer, patch: setattr(layer, "padding", (0, 0)),
     ],
     ids=["another backend", "evaluation", "a faster way", "float32", "another geometry"],
 )
@@ -109,14 +109,74 @@ def test_a_gradient_that_is_watched_is_pytorch_s(
     assert calls
 
 
-def test_a_second_derivative_is_refused_and_not_wrong(calls: list[str]) -> None:
+@pytest.mark.parametrize("power", [1, 2])
+def test_a_second_derivative_is_refused_and_not_wrong(calls: list[str], power: int) -> None:
     x = images(1, 32, 8, 8)
     with bfloat16:
         y = layers.Conv2d(32, 32, 4, 2, 1)(x)
-    (gradient,) = torch.autograd.grad(y.float().square().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.sum().backward()
+    (gradient,) = torch.autograd.grad(y.float().pow(power).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiable once"):
+        gradient.square().sum().backward()
     assert "conv_transpose" in calls
+
+
+@pytest.mark.filterwarnings("ignore")  # dynamo's: it looks at what it should not, and says so
+def test_a_backward_pass_that_is_compiled_is_pytorch_s(calls: list[str]) -> None:
+    """A launcher that the compiler takes apart frees the memory that C is about to use."""
+    layer, x = layers.Conv2d(32, 32, 4, 2, 1, relu=True), images(2, 32, 8, 8)
+    with bfloat16:
+        loss = layer(x).float().square().sum()
+    (ours,) = torch.autograd.grad(loss, x, retain_graph=True)
+    calls.clear()
+    x.grad = None
+    torch.compile(lambda value: value.backward(), backend="eager")(loss)
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, ours, rtol=0, atol=0.02 * ours.abs().max().item())
+    assert not calls
+
+
+@pytest.mark.filterwarnings("ignore")  # dynamo's: it looks at what it should not, and says so
+def test_a_launcher_keeps_its_memory_when_the_compiler_takes_it_apart(calls: list[str]) -> None:
+    fine, weight = images(2, 32, 32, 32).detach(), images(32, 32, 4, 4).detach()
+    expected = kernels.conv(fine, weight, None, relu=False)
+    compiled = torch.compile(lambda x, w: kernels.conv(x, w, None, relu=False), backend="eager")
+    for _ in range(8):
+        assert torch.equal(compiled(fine, weight), expected)
+    assert calls
+
+
+@pytest.mark.parametrize("frozen", ["weight", "bias"])
+@pytest.mark.parametrize("relu", [True, False])
+def test_what_is_frozen_gets_no_gradient(calls: list[str], frozen: str, relu: bool) -> None:
+    layer, x = layers.Conv2d(32, 32, 4, 2, 1, relu=relu), images(2, 32, 8, 8)
+    getattr(layer, frozen).requires_grad_(False)
+    with bfloat16:
+        layer(x).sum().backward()
+    found = {name for name, p in layer.named_parameters() if p.grad is not None}
+    assert found == {"weight", "bias"} - {frozen}
+    assert ("conv_weights" in calls) == (frozen == "bias")
+
+
+def test_a_result_may_be_changed_in_place_where_there_is_no_relu(calls: list[str]) -> None:
+    layer, x = layers.ConvTranspose2d(32, 3, 4, 2, 1), images(2, 32, 4, 4)
+    with bfloat16:
+        layer(x).sigmoid_().sum().backward()
+    assert x.grad is not None
+    assert calls
+
+
+@pytest.mark.parametrize("relu", [True, False])
+def test_the_gradient_of_a_bias_is_added_up_in_float32(calls: list[str], relu: bool) -> None:
+    layer, x = layers.Conv2d(32, 32, 4, 2, 1, relu=relu), images(8, 32, 32, 32)
+    with bfloat16:
+        y = layer(x)
+    dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).bfloat16()
+    y.backward(dy)
+    exact = torch.where(y > 0, dy, 0) if relu else dy
+    assert layer.bias is not None
+    got, bound = layer.bias.grad, 1e-5 * exact.double().abs().sum((0, 2, 3)).max().item()
+    torch.testing.assert_close(got.double(), exact.double().sum((0, 2, 3)), rtol=0, atol=bound)
+    assert calls
 
 
 def test_gradients_have_the_dtypes_of_what_they_belong_to(calls: list[str]) -> None:

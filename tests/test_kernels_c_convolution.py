@@ -240,9 +240,9 @@ int main(void) {
     for (int i = 0; i < 6; i++)
         for (int j = 0; j < 5; j++) {
             int64_t F = channels[i], B = sizes[j][0], H = sizes[j][1], W = sizes[j][2];
-            int64_t C = sizes[j][3], together = (128 + H * W / 2 - 1) / (H * W / 2);
+            int64_t C = sizes[j][3], rows = (512 + W - 1) / W;
             int64_t padded = (2 * H + 2) * (2 * W + 2) * F, coarse_padded = (H + 2) * (W + 2) * C;
-            int64_t place = (together * H * W / 2 + 1) * (16 * F + C) + padded / 2;
+            int64_t place = (rows * W / 2 + 1) * (16 * F + C) + 2 * (2 * W + 2) * F;
             bf16 *x = zeros(8 * B * H * W * F), *y = zeros(2 * B * H * W * C);
             bf16 *before = zeros(2 * B * H * W * C);
             float *w = zeros(64 * F * C), *b = zeros(4 * (F > C ? F : C)), *dw = zeros(64 * F * C);
@@ -253,7 +253,7 @@ int main(void) {
             conv(x, w, b, 1, B, H, W, F, C, y, packed, fine_room, 2);
             if (F <= 4) conv_transpose_thin(y, w, b, 1, B, H, W, F, C, x, packed, wide_room, 2);
             else conv_transpose(y, w, 0, 1, B, H, W, F, C, x, packed, coarse_room, 2);
-            conv_weights(x, y, B, H, W, F, C, dw, parts, 8, room, place, together, 2);
+            conv_weights(x, y, B, H, W, F, C, dw, parts, 8, room, place, rows, 2);
             conv_relu(y, y, B * H * W, C, before, b, parts, 8, 2);
             free(x), free(y), free(before), free(w), free(b), free(dw), free(packed);
             free(room), free(fine_room), free(coarse_room), free(wide_room), free(parts);

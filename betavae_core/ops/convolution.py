@@ -6,23 +6,25 @@ gradient of the weights is one sum for both: three kernels, two passes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from betavae_core.kernels.c import convolution as kernels
 from betavae_core.ops.backend import choose
-from betavae_core.ops.fused import apply, transformed
+from betavae_core.ops.fused import apply, differentiable_once, transformed
 
 
 def suits(x: Tensor, weight: Tensor, backend: str, transposed: bool) -> bool:
-    """Whether the kernels can do `convolution` of these, and do it faster than PyTorch."""
-    if backend not in ("auto", "c") or compute_dtype(x) != torch.bfloat16 or transformed():
+    """Whether the kernels can do `convolution` of images `x`, and do it faster than PyTorch."""
+    if backend not in ("auto", "c") or compute_dtype(x) != torch.bfloat16:
         return False
+    coarse, fine = weight.shape[:2]
     height, width = (n if transposed else n / 2 for n in x.shape[2:])
-    fits = kernels.fits(weight.shape[1], weight.shape[0], height, width)
+    fits = x.shape[1] == (coarse if transposed else fine)
+    fits = fits and kernels.fits(fine, coarse, height, width)
     return fits and choose("auto", x) == choose("auto", weight) == "c" and kernels.preferred()
 
 
@@ -48,45 +50,55 @@ class _Convolution(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool, transposed: bool
     ) -> Tensor:
-        ctx.relu, ctx.transposed, ctx.dtype = relu, transposed, x.dtype
+        ctx.transposed, ctx.dtype = transposed, x.dtype
         run = kernels.conv_transpose if transposed else kernels.conv
         x = kernels.image(x)
         y = run(x, weight, bias, relu)
-        ctx.save_for_backward(x, weight, y)
+        ctx.save_for_backward(x, weight, y if relu else None)
         return y
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        watched = transformed() or torch.compiler.is_compiling()
+        run = _formula if watched else _gradients
         x, weight, y = ctx.saved_tensors
-        run = _formula if transformed() else _gradients
-        dx, dw, db = run(x, weight, y, dy, ctx.relu, ctx.transposed, ctx.needs_input_grad[0])
-        dx = None if dx is None else dx.to(ctx.dtype)
-        biased = ctx.needs_input_grad[2]
-        return dx, dw.to(weight.dtype), db.to(weight.dtype) if biased else None, None, None
+        dx, dw, db = run(x, weight, y, dy, ctx.transposed, ctx.needs_input_grad)
+        return _as(dx, ctx.dtype), _as(dw, weight.dtype), _as(db, weight.dtype), None, None
 
 
-Gradients = tuple[Tensor | None, Tensor, Tensor]
+def _as(gradient: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    return gradient if gradient is None else gradient.to(dtype)
+
+
+Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
 def _gradients(
-    x: Tensor, weight: Tensor, y: Tensor, dy: Tensor, relu: bool, transposed: bool, needs_dx: bool
+    x: Tensor, weight: Tensor, y: Tensor | None, dy: Tensor, transposed: bool, needs: Sequence[bool]
 ) -> Gradients:
-    dy, db = kernels.conv_relu(dy, y) if relu else (kernels.image(dy), dy.sum((0, 2, 3)))
-    back = kernels.conv if transposed else kernels.conv_transpose
-    dx = back(dy, weight, None, relu=False) if needs_dx else None
-    dw = kernels.conv_weights(dy, x) if transposed else kernels.conv_weights(x, dy)
+    """Of x, weight and bias, where they need one; `y` is the result of a ReLU, if there is one."""
+    dx = dw = None
+    if y is None:
+        db = dy.sum((2, 3), dtype=torch.float32).sum(0) if needs[2] else None
+    else:
+        dy, db = kernels.conv_relu(dy, y)
+    if needs[0]:
+        back = kernels.conv if transposed else kernels.conv_transpose
+        dx = back(dy, weight, None, relu=False)
+    if needs[1]:
+        dw = kernels.conv_weights(dy, x) if transposed else kernels.conv_weights(x, dy)
     return dx, dw, db
 
 
 def _formula(
-    x: Tensor, weight: Tensor, y: Tensor, dy: Tensor, relu: bool, transposed: bool, needs_dx: bool
+    x: Tensor, weight: Tensor, y: Tensor | None, dy: Tensor, transposed: bool, needs: Sequence[bool]
 ) -> Gradients:
     """The same in plain PyTorch, for those who watch a backward pass: kernels only read memory."""
-    if relu:
+    if y is not None:
         dy = torch.ops.aten.threshold_backward(dy, y, 0)
     geometry = [2, 2], [1, 1], [1, 1], transposed, [0, 0], 1
-    dx, dw, _ = torch.ops.aten.convolution_backward(
-        dy, x, weight.to(x.dtype), None, *geometry, [needs_dx, True, False]
-    )
-    return (dx if needs_dx else None), dw, dy.sum((0, 2, 3))
+    wanted = [needs[0], needs[1], False]
+    images = torch.ops.aten.convolution_backward(dy, x, weight.to(x.dtype), None, *geometry, wanted)
+    dx, dw = (g if needed else None for g, needed in zip(images, wanted[:2], strict=False))
+    return dx, dw, dy.sum((0, 2, 3)) if needs[2] else None

@@ -8,7 +8,7 @@ launcher is called directly, which saves the dispatcher's 20 µs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache, partial, wraps
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -49,6 +49,26 @@ def apply(function: type[torch.autograd.Function], *args: Any) -> Any:
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return function.apply(*args)
     return super(torch.autograd.Function, function).apply(*args)  # type: ignore[misc]
+
+
+def differentiable_once(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """The `backward` of an autograd.Function whose gradient has none: to ask for it is an error.
+
+    PyTorch's `once_differentiable` lets it pass as zero where the upstream gradient needs none.
+    """
+
+    @wraps(backward)
+    def once(ctx: Any, *upstream: Tensor) -> Any:
+        with torch.no_grad():
+            gradients = backward(ctx, *upstream)
+        if not torch.is_grad_enabled():
+            return gradients
+        message = b"this gradient is differentiable once: take it in evaluation, after .eval()"
+        refuse = torch._C._functions.DelayedError(message, len(gradients))
+        leaves: Any = [g if g is None else g.detach().requires_grad_() for g in gradients]
+        return refuse(*leaves)
+
+    return once
 
 
 _import = cache(import_module)

@@ -14,8 +14,8 @@ def bernoulli_nll_fwd(logits: Tensor, x: Tensor, levels: int) -> Tensor:
     nll = scores.new_empty(B)
     launch(
         "bernoulli_nll_fwd",
-        scores.data_ptr(), scores.stride(0), grey.data_ptr(), grey.stride(0), int(levels),
-        B, P, nll.data_ptr(),
+        scores, scores.stride(0), grey, grey.stride(0), int(levels),
+        B, P, nll,
     )  # fmt: skip
     return nll
 
@@ -27,7 +27,7 @@ def bernoulli_nll_bwd(logits: Tensor, x: Tensor, levels: int, dnll: Tensor) -> T
     dlogits = scores.new_empty((B, P))
     launch(
         "bernoulli_nll_bwd",
-        scores.data_ptr(), scores.stride(0), grey.data_ptr(), grey.stride(0), int(levels),
-        B, P, g.data_ptr(), dlogits.data_ptr(),
+        scores, scores.stride(0), grey, grey.stride(0), int(levels),
+        B, P, g, dlogits,
     )  # fmt: skip
     return converted(dlogits, logits.dtype)

@@ -19,7 +19,7 @@ from betavae_core.kernels.c.launch import launch, with_memory
 _LAST = torch.channels_last
 _THIN = 4  # as in bfloat16.h
 _APART, _PART = 8, 2048  # parts of a batch, at most, that are added up apart; their pixels
-_TOGETHER = 128  # pairs of pixels, at least, over which weights are added up at a time
+_TOGETHER = 256  # pairs of pixels, at least, over which weights are added up at a time
 
 
 @cache
@@ -50,8 +50,8 @@ def conv(fine: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tenso
     packed, room = _places(8 * F * C), _places(_threads() * (H + 1) * (2 * W + 2) * F)
     launch(
         "conv",
-        fine.data_ptr(), w.data_ptr(), b.data_ptr(), int(relu),
-        B, H, W, F, C, coarse.data_ptr(), packed.data_ptr(), room.data_ptr(),
+        fine, w, b, int(relu),
+        B, H, W, F, C, coarse, packed, room,
     )  # fmt: skip
     return coarse
 
@@ -67,8 +67,8 @@ def conv_transpose(coarse: Tensor, weight: Tensor, bias: Tensor | None, relu: bo
     packed, room = _places(8 * F * C), _places(_threads() * padded)
     launch(
         "conv_transpose_thin" if F <= _THIN else "conv_transpose",
-        coarse.data_ptr(), w.data_ptr(), b.data_ptr(), int(relu),
-        B, H, W, F, C, fine.data_ptr(), packed.data_ptr(), room.data_ptr(),
+        coarse, w, b, int(relu),
+        B, H, W, F, C, fine, packed, room,
     )  # fmt: skip
     return fine
 
@@ -80,14 +80,14 @@ def conv_weights(fine: Tensor, coarse: Tensor) -> Tensor:
     _require(F, C, H, W)
     fine, coarse = image(fine), _read(coarse, torch.bfloat16, B, C, H, W)
     dw = _new(torch.float32, C, F, 4, 4)
-    together = ceil(_TOGETHER / max(H * W // 2, 1))
-    place = (together * H * W // 2 + 1) * (16 * F + C) + (H + 1) * (2 * W + 2) * F
+    rows = ceil(2 * _TOGETHER / W)
+    place = (rows * W // 2 + 1) * (16 * F + C) + 2 * (2 * W + 2) * F
     apart = min(_APART, max(2, B * H * W // _PART))
     parts, room = _places(apart * 16 * F * C), _places(_threads() * place)
     launch(
         "conv_weights",
-        fine.data_ptr(), coarse.data_ptr(), B, H, W, F, C,
-        dw.data_ptr(), parts.data_ptr(), apart, room.data_ptr(), place, together,
+        fine, coarse, B, H, W, F, C,
+        dw, parts, apart, room, place, rows,
     )  # fmt: skip
     return dw
 
@@ -99,8 +99,8 @@ def conv_relu(dy: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     before, db, parts = torch.empty_like(dy), _new(torch.float32, C), _places(_APART * C)
     launch(
         "conv_relu",
-        dy.data_ptr(), y.data_ptr(), B * H * W, C,
-        before.data_ptr(), db.data_ptr(), parts.data_ptr(), _APART,
+        dy, y, B * H * W, C,
+        before, db, parts, _APART,
     )  # fmt: skip
     return before, db
 
@@ -115,7 +115,7 @@ def _parameter(tensor: Tensor, *shape: int) -> Tensor:
 
 
 def _bias(bias: Tensor | None, channels: int) -> Tensor:
-    """The bias; with no numbers in it, where there is none, it has the address that C calls 0."""
+    """The bias, or an empty tensor where there is none: its address is 0, for C no bias."""
     return _new(torch.float32, 0) if bias is None else _parameter(bias, channels)
 
 

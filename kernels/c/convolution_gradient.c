@@ -32,7 +32,7 @@ void conv_relu(
         memset(sums, 0, C * sizeof *sums);
         for (int64_t n = s * N / apart; n < (s + 1) * N / apart; n++)
             for (int64_t c = 0; c < C; c++) {
-                bf16 d = (int16_t)y[n * C + c] > 0 ? dy[n * C + c] : 0;
+                bf16 d = y[n * C + c] & 0x7fff ? dy[n * C + c] : 0;
                 before[n * C + c] = d;
                 sums[c] += widened(d);
             }
@@ -61,58 +61,66 @@ static void outer(
     for (int c = 0; c < 16; c++) _mm512_storeu_ps(dw + c * K, sums[c]);
 }
 
-// What two neighbours in a coarse row meet in the padded image, as pairs: 16 F of them, 16 here
-// and the next 16 `strip` further.
-static void meet(const bf16 *padded, int64_t line, int64_t F, uint32_t *out, int64_t strip) {
-    bf16 first[16 * THIN], second[16 * THIN];  // runs too short for a vector, one after another
-    for (int64_t u = 0; u < 4; u++)
-        for (int64_t k = 0; k < 4 * F; k += F <= THIN ? 4 : 16) {
-            const bf16 *one = padded + u * line + k, *other = one + 2 * F;
-            if (F <= THIN) {
-                memcpy(first + u * 4 * F + k, one, 8);
-                memcpy(second + u * 4 * F + k, other, 8);
-            } else {
-                interleave(one, other, out + (u * 4 * F + k) / 16 * strip);
-            }
-        }
-    for (int64_t k = 0; F <= THIN && k < F; k++)
-        interleave(first + 16 * k, second + 16 * k, out + k * strip);
-}
-
-// Some coarse images, held as `met` pairs of neighbours in a row, and what these meet.
-static void hold(
-    const bf16 *fine, const bf16 *coarse, int64_t met, int64_t H, int64_t W, int64_t F, int64_t C,
-    uint32_t *x, int64_t strip, uint32_t *d, bf16 *padded
+// The lines of a fine image that coarse row i meets, with zeros around the image.
+static void pad_lines(
+    const bf16 *image, int64_t i, int64_t H, int64_t W, int64_t F, bf16 *lines
 ) {
-    int64_t half = W / 2, image = H * half, line = (2 * W + 2) * F;
-    for (int64_t p = 0; p < met; p++, coarse += 2 * C) {
-        int64_t i = p % image / half, j = p % half;
-        if (p % image == 0) pad(fine + p / image * 4 * H * W * F, 2 * H, 2 * W, F, padded);
-        meet(padded + 2 * i * line + 4 * j * F, line, F, x + 16 * p, strip);
-        for (int64_t c = 0; c < C; c += 16) interleave(coarse + c, coarse + C + c, d + p * C + c);
+    int64_t line = (2 * W + 2) * F, width = 2 * W * F;
+    memset(lines, 0, 4 * line * sizeof *lines);
+    for (int64_t u = 0; u < 4; u++) {
+        int64_t m = 2 * i + u - 1;
+        if (m < 0 || m >= 2 * H) continue;
+        memcpy(lines + u * line + F, image + m * width, width * sizeof *lines);
     }
 }
 
-// The batch is added up in `apart` parts, `together` images at a time. `parts` has 16 F C places
-// for each, `room` has `place` a thread: for the pairs, what they meet, and a padded image.
+// What two neighbours in a coarse row meet in these lines, as 16 F pairs: 16 of them here, and the
+// next 16 `strip` further.
+static void meet(const bf16 *lines, int64_t line, int64_t F, uint32_t *out, int64_t strip) {
+    for (int64_t u = 0; u < 4; u++, lines += line)
+        for (int64_t k = 0; k < 4 * F; k += 16, out += strip)
+            interleave(lines + k, lines + 2 * F + k, out);
+}
+
+// The same for F <= THIN, with runs too short for a vector.
+static void meet_thin(const bf16 *lines, int64_t line, int64_t F, uint32_t *out, int64_t strip) {
+    bf16 first[16 * THIN], second[16 * THIN];
+    for (int64_t u = 0; u < 4; u++, lines += line)
+        for (int64_t k = 0; k < 4 * F; k += 4) {
+            memcpy(first + u * 4 * F + k, lines + k, 8);
+            memcpy(second + u * 4 * F + k, lines + 2 * F + k, 8);
+        }
+    for (int64_t k = 0; k < 16 * F; k += 16, out += strip)
+        interleave(first + k, second + k, out);
+}
+
+// The batch is `B` H coarse rows, added up in `apart` parts, some `rows` at a time. `parts` has
+// 16 F C places for each, `room` has `place` a thread: for what pairs meet, the pairs, and lines.
 void conv_weights(
     const bf16 *fine, const bf16 *coarse, int64_t B, int64_t H, int64_t W, int64_t F, int64_t C,
-    float *dw, float *parts, int64_t apart, uint32_t *room, int64_t place, int64_t together,
+    float *dw, float *parts, int64_t apart, uint32_t *room, int64_t place, int64_t rows,
     int threads
 ) {
-    int64_t K = 16 * F, image = H * W / 2;
+    int64_t K = 16 * F, half = W / 2, line = (2 * W + 2) * F;
 #pragma omp parallel for num_threads(threads)
     for (int64_t s = 0; s < apart; s++) {
-        uint32_t *x = room + omp_get_thread_num() * place, *d = x + (together * image + 1) * K;
-        bf16 *padded = (bf16 *)(d + together * image * C);
-        int64_t end = (s + 1) * B / apart;
+        uint32_t *x = room + omp_get_thread_num() * place, *d = x + (rows * half + 1) * K;
+        bf16 *lines = (bf16 *)(d + rows * half * C);
         float *sums = parts + s * C * K;
         memset(sums, 0, C * K * sizeof *sums);
-        for (int64_t b = s * B / apart; b < end; b += together) {
-            int64_t met = (end - b < together ? end - b : together) * image;
+        int64_t end = (s + 1) * B * H / apart;
+        for (int64_t start = s * B * H / apart; start < end; start += rows) {
+            int64_t met = (end - start < rows ? end - start : rows) * half;
             int64_t strip = 16 * (met + 1);  // not a power of two, which caches dislike
-            const bf16 *images = fine + b * 4 * H * W * F;
-            hold(images, coarse + b * H * W * C, met, H, W, F, C, x, strip, d, padded);
+            for (int64_t p = 0; p < met; p++) {
+                int64_t row = start + p / half, j = p % half;
+                const bf16 *image = fine + row / H * 4 * H * W * F;
+                if (j == 0) pad_lines(image, row % H, H, W, F, lines);
+                if (F <= THIN) meet_thin(lines + 4 * j * F, line, F, x + 16 * p, strip);
+                else meet(lines + 4 * j * F, line, F, x + 16 * p, strip);
+                const bf16 *two = coarse + (row * half + j) * 2 * C;
+                for (int64_t c = 0; c < C; c += 16) interleave(two + c, two + C + c, d + p * C + c);
+            }
             for (int64_t k = 0; k < K; k += 16)
                 for (int64_t c = 0; c < C; c += 16)
                     outer(x + k / 16 * strip, d + c, met, C, sums + c * K + k, K);

@@ -17,8 +17,8 @@ def gaussian_nll_fwd(logits: Tensor, x: Tensor, levels: int, sigma: float) -> Te
     constant = P * (log(sigma) + log(2 * pi) / 2)
     launch(
         "gaussian_nll_fwd",
-        scores.data_ptr(), scores.stride(0), grey.data_ptr(), grey.stride(0), int(levels),
-        float(sigma), constant, B, P, nll.data_ptr(),
+        scores, scores.stride(0), grey, grey.stride(0), int(levels),
+        float(sigma), constant, B, P, nll,
     )  # fmt: skip
     return nll
 
@@ -30,7 +30,7 @@ def gaussian_nll_bwd(logits: Tensor, x: Tensor, levels: int, sigma: float, dnll:
     dlogits = scores.new_empty((B, P))
     launch(
         "gaussian_nll_bwd",
-        scores.data_ptr(), scores.stride(0), grey.data_ptr(), grey.stride(0), int(levels),
-        float(sigma), B, P, g.data_ptr(), dlogits.data_ptr(),
+        scores, scores.stride(0), grey, grey.stride(0), int(levels),
+        float(sigma), B, P, g, dlogits,
     )  # fmt: skip
     return converted(dlogits, logits.dtype)

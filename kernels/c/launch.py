@@ -10,13 +10,19 @@ from torch import Tensor
 from betavae_core.kernels.c.library import library
 
 
-def launch(kernel: str, *args: int | float) -> None:
-    """Call the kernel with addresses and int64, with double, and with PyTorch's threads."""
+def launch(kernel: str, *args: Tensor | float) -> None:
+    """Call the kernel with addresses and int64, with double, and with PyTorch's threads.
+
+    Tensors are passed as such and live until C returns: where PyTorch's compiler runs a launcher,
+    a tensor of which only the address is still wanted would be gone by then.
+    """
     function = getattr(library(), kernel)
+    numbers = [arg.data_ptr() if isinstance(arg, Tensor) else arg for arg in args]
     if not function.argtypes:
-        kinds = (ctypes.c_double if isinstance(arg, float) else ctypes.c_int64 for arg in args)
+        kinds = (ctypes.c_double if isinstance(n, float) else ctypes.c_int64 for n in numbers)
         function.argtypes = [*kinds, ctypes.c_int]
-    function(*args, torch.get_num_threads())
+    function(*numbers, torch.get_num_threads())
+    del args
 
 
 def rows(tensor: Tensor, *shape: int) -> Tensor:

@@ -20,9 +20,9 @@ def reparam_kl_fwd(
     sums = m.new_empty((_SLICES, D), dtype=torch.float64)
     launch(
         "reparam_kl_fwd",
-        m.data_ptr(), m.stride(0), v.data_ptr(), v.stride(0),
-        key.data_ptr(), int(first_sample), int(stream), B, D,
-        z.data_ptr(), kl_per_sample.data_ptr(), kl_per_latent.data_ptr(), sums.data_ptr(),
+        m, m.stride(0), v, v.stride(0),
+        key, int(first_sample), int(stream), B, D,
+        z, kl_per_sample, kl_per_latent, sums,
     )  # fmt: skip
     return converted(z, mu.dtype), kl_per_sample, kl_per_latent
 
@@ -38,10 +38,10 @@ def reparam_kl_bwd(
     dmu, dlogvar = m.new_empty((B, D)), m.new_empty((B, D))
     launch(
         "reparam_kl_bwd",
-        m.data_ptr(), m.stride(0), v.data_ptr(), v.stride(0),
-        key.data_ptr(), int(first_sample), int(stream), B, D,
-        g.data_ptr(), g.stride(0), g_sample.data_ptr(), g_latent.data_ptr(),
-        dmu.data_ptr(), dlogvar.data_ptr(),
+        m, m.stride(0), v, v.stride(0),
+        key, int(first_sample), int(stream), B, D,
+        g, g.stride(0), g_sample, g_latent,
+        dmu, dlogvar,
     )  # fmt: skip
     return converted(dmu, mu.dtype), converted(dlogvar, mu.dtype)
 
