@@ -125,7 +125,8 @@ def ranks(world: int) -> list[dict[str, Any]]:
         for rank in range(world)
     ]  # fmt: skip
     said = [process.communicate(timeout=120) for process in begun]
-    assert all(process.returncode == 0 for process in begun), said
+    ended = [process.returncode for process in begun]
+    assert not any(ended), (ended, [stderr[-500:] for _, stderr in said])
     return [json.loads(stdout) for stdout, _ in said]
 
 
