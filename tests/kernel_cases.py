@@ -36,7 +36,7 @@ import pytest
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from betavae_core.kernels.c import library
+from betavae_core.kernels.c import convolution, library
 
 STEMS = ("reparam_kl", "bernoulli_nll", "gaussian_nll")
 STEPS = 64
@@ -56,6 +56,13 @@ def needs_c() -> None:
     if reason := library.obstacle():
         meant = sys.platform == "linux" and "needs a C compiler" not in reason
         (pytest.fail if meant else pytest.skip)(f"the C backend {reason}")
+
+
+def needs_bfloat16() -> None:
+    """Skip a test of the convolutions in C on a processor without their instructions."""
+    needs_c()
+    if not convolution.compiled():
+        pytest.skip("this processor does not multiply bfloat16")
 
 
 def kernel_module(backend: str, stem: str) -> ModuleType:

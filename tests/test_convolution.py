@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from kernel_cases import needs_c
+from kernel_cases import needs_bfloat16
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -20,9 +20,7 @@ bfloat16 = torch.autocast("cpu", torch.bfloat16)
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The kernels that run, in order, on a processor that prefers them."""
-    needs_c()
-    if not kernels.compiled():
-        pytest.skip("this processor does not multiply bfloat16")
+    needs_bfloat16()
     found: list[str] = []
     monkeypatch.setattr(kernels, "preferred", lambda: True)
     for name in ("conv", "conv_transpose", "conv_weights", "conv_relu"):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from kernel_cases import STEPS, needs_c, poisoned_outputs, run_sanitized
+from kernel_cases import STEPS, needs_bfloat16, poisoned_outputs, run_sanitized
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -32,9 +32,7 @@ each_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 @pytest.fixture(autouse=True)
 def _compiled() -> None:
-    needs_c()
-    if not c.compiled():
-        pytest.skip("this processor does not multiply bfloat16")
+    needs_bfloat16()
 
 
 class Example:
