@@ -83,8 +83,14 @@ class BetaVAE(nn.Module):
         return gaussian_nll(logits, x, levels, self.sigma, backend=self.backend)
 
     def normalise(self, x: Tensor) -> Tensor:
-        """Images as the encoder sees them: floats in [0, 1] in the dtype of the weights."""
-        return x.to(self._dtype) / (1 if x.is_floating_point() else self.levels)
+        """Images as the encoder sees them: floats in [0, 1] in the dtype of the weights.
+
+        Under autocast float32, whatever some weights are.
+        """
+        casts = torch.is_autocast_enabled(x.device.type)
+        return x.to(torch.float32 if casts else self._dtype) / (
+            1 if x.is_floating_point() else self.levels
+        )
 
     @property
     def _dtype(self) -> torch.dtype:

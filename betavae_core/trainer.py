@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from betavae_core.capture import Steps
-from betavae_core.config import Config
+from betavae_core.config import CUSTOM, Config
 from betavae_core.controllers import Controller
 from betavae_core.data.dataset import Dataset
 from betavae_core.data.resident import Resident
@@ -28,6 +28,7 @@ from betavae_core.errors import Interrupted, TrainingError, UsageError
 from betavae_core.evaluation import report
 from betavae_core.feed import BLOCK, Feed
 from betavae_core.hardware import environment
+from betavae_core.mixed_precision import WorkingWeights
 from betavae_core.model import BetaVAE, evaluating
 from betavae_core.objectives import Objective
 from betavae_core.ops import backend
@@ -102,12 +103,15 @@ class Trainer:
         self.progress = progress or (lambda step, steps, row: None)
         self.device = torch.device(config.device)
         self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = make_optimizer(config.optimizer, self.model.parameters(), config.lr)
+        self.kernels = backend.identity(config.backend, self.device)
+        self.weights = WorkingWeights(self.model.modules() if self._casts_in_c() else ())
+        self.optimizer = make_optimizer(
+            config.optimizer, self.model.parameters(), config.lr, self.weights.copies
+        )
         memory = objective if isinstance(objective, torch.nn.Module) else torch.nn.Module()
         self.objective, self.memory = objective, memory.to(self.device)
         self.images = Resident(dataset, self.device)
         self.splits = dict(zip(("train", "test"), split(dataset), strict=True))
-        self.kernels = backend.identity(config.backend, self.device)
         self.feed = self._feed()
         self.clock = Clock(0)
         self.step = 0
@@ -142,6 +146,15 @@ class Trainer:
             return float(self.objective.beta)
         return self.config.beta
 
+    def _casts_in_c(self) -> bool:
+        """Whether Adam's kernel writes the weights that a step computes with.
+
+        The modules of others may do with their weights what a copy cannot show.
+        """
+        config = self.config
+        ours = config.arch != CUSTOM and config.optimizer == "adam" and self.kernels != "torch"
+        return ours and config.precision == "bf16" and self.device.type == "cpu"
+
     def _can_be_captured(self) -> bool:
         """On a GPU, with Adam, and an objective that is known to read nothing on the host."""
         known = self.config.objective != "custom" and self.config.optimizer == "adam"
@@ -156,7 +169,8 @@ class Trainer:
     def _take_step(self) -> None:
         """One step, from tensors to tensors: the host reads nothing, so a GPU can replay it."""
         x, noise = self.feed.at(self.counter)
-        with torch.autocast(self.device.type, torch.bfloat16, self.config.precision == "bf16"):
+        bf16 = self.config.precision == "bf16"
+        with self.weights.in_use(), torch.autocast(self.device.type, torch.bfloat16, bf16):
             terms = self.model(x, **noise)
         posterior = terms.posterior
         loss = self.objective(terms.recon_nll, posterior, self.counter.clone())  # theirs to keep
@@ -257,6 +271,7 @@ class Trainer:
             self.counter.fill_(self.step)
             self.rows.copy_(tensors.pop("rows"))
             restore_state(tensors, self.model, self.optimizer, self.memory)
+            self.weights.refresh()
         self.directory.cut_logs(self.step // self.config.log_every)
 
     def _check_same(self, facts: dict[str, Any]) -> None:

@@ -1,0 +1,128 @@
+"""The weights that a bf16 step on a CPU computes with: autocast's, and known to nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from kernel_cases import needs_c
+from torch import Tensor, nn
+
+from betavae_core import architectures
+from betavae_core.config import Config
+from betavae_core.data import from_array
+from betavae_core.mixed_precision import WorkingWeights
+from betavae_core.model import build
+from betavae_core.objectives import Beta
+from betavae_core.run_directory import RunDirectory
+from betavae_core.runs import make_model
+from betavae_core.trainer import Trainer
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (80, 16, 16), dtype=np.uint8)
+
+
+@contextmanager
+def trainer(folder: Path, **settings: Any) -> Iterator[Trainer]:
+    needs_c()
+    data = from_array(IMAGES)
+    kept = {"arch": "mlp", "hidden": (16,), "steps": 50, "batch_size": 8, "precision": "bf16"}
+    config = Config(data="array", **kept | settings)
+    config = config.resolve(data.image_shape, len(data), "cpu", "bf16")
+    model = make_model(config, data.image_shape, data.levels)
+    directory = RunDirectory.create(folder, config)
+    try:
+        yield Trainer(model, Beta.from_config(config), data, config, directory)
+    finally:
+        directory.close()
+
+
+def loss_and_gradients(one: Trainer, step: int) -> tuple[Tensor, list[Tensor | None]]:
+    """With the trainer's weights in use, in the order of the parameters."""
+    x, noise = one.feed.batch(step)
+    with one.weights.in_use(), torch.autocast("cpu", torch.bfloat16):
+        terms = one.model(x, **noise)
+    one.optimizer.zero_grad()
+    loss = one.objective(terms.recon_nll, terms.posterior, step)
+    loss.backward()
+    copies = one.weights.copies
+    return loss.detach(), [copies.get(p, p).grad for p in one.model.parameters()]
+
+
+@pytest.mark.parametrize("arch", ["mlp", "higgins-mlp", "burgess-conv"])
+def test_loss_and_gradients_are_autocast_s_to_the_bit(arch: str, tmp_path: Path) -> None:
+    with trainer(tmp_path / "run", arch=arch) as one:
+        one.advance(3)
+        assert len(one.weights.copies) >= 4
+        ours = loss_and_gradients(one, 3)
+        one.weights = WorkingWeights(())
+        autocast = loss_and_gradients(one, 3)
+    assert torch.equal(ours[0], autocast[0])
+    for got, wanted in zip(ours[1], autocast[1], strict=True):
+        assert got is not None
+        assert wanted is not None
+        assert wanted.dtype == torch.float32
+        assert torch.equal(got.float(), wanted)
+
+
+def test_after_a_step_the_copies_are_the_weights_rounded(tmp_path: Path) -> None:
+    with trainer(tmp_path / "run") as one:
+        before = [p.detach().clone() for p in one.model.parameters()]
+        one.advance(1)
+        for p, old in zip(one.model.parameters(), before, strict=True):
+            assert p.dtype == torch.float32
+            assert not torch.equal(p, old)
+            assert torch.equal(one.weights.copies[p], p.bfloat16())
+
+
+def test_the_model_has_its_own_weights_after_a_step_and_after_a_failure(tmp_path: Path) -> None:
+    with trainer(tmp_path / "run") as one:
+        names, own = list(one.model.state_dict()), list(one.model.parameters())
+        one.advance(1)
+        with one.weights.in_use():
+            assert all(p.dtype == torch.bfloat16 for p in one.model.parameters())
+        with pytest.raises(ValueError, match="stop"), one.weights.in_use():
+            raise ValueError("stop")
+        assert all(p is q for p, q in zip(own, one.model.parameters(), strict=True))
+        assert list(one.model.state_dict()) == names
+        assert all(p.grad is None for p in own)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"precision": "fp32"}, {"optimizer": "adagrad"}, {"backend": "torch"}, {"arch": "custom"}],
+    ids=str,
+)
+def test_nothing_else_has_copies(settings: dict[str, Any], tmp_path: Path) -> None:
+    with trainer(tmp_path / "run") as one:
+        one.config = one.config.updated(settings)
+        one.kernels = settings.get("backend", one.kernels)
+        assert not one._casts_in_c()
+
+
+def test_images_are_not_rounded_where_the_first_weight_is() -> None:
+    plan = architectures.build("mlp", (1, 4, 4), 2, (8,))
+    model = build(plan, latent_dim=2, image_shape=(1, 4, 4))
+    x = torch.arange(256, dtype=torch.uint8).reshape(16, 1, 4, 4)
+    with WorkingWeights(model.modules()).in_use(), torch.autocast("cpu", torch.bfloat16):
+        pixels = model.normalise(x)
+    assert torch.equal(pixels, x.float() / 255)
+
+
+def test_copies_follow_where_something_else_changes_the_weights() -> None:
+    layer = nn.Linear(3, 2)
+    weights = WorkingWeights([layer])
+    with torch.no_grad():
+        layer.weight.fill_(0.3)
+    weights.refresh()
+    assert torch.equal(weights.copies[layer.weight], layer.weight.bfloat16())
+
+
+def test_a_shared_layer_has_one_copy_and_one_gradient() -> None:
+    layer = nn.Linear(3, 3)
+    weights = WorkingWeights(nn.Sequential(layer, nn.Tanh(), layer).modules())
+    assert len(weights.copies) == 2
