@@ -6,13 +6,14 @@ longer than everything else before that step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from betavae_core.kernels.c import adam as kernels
+from betavae_core.kernels.c.adam import adam
+from betavae_core.ops.backend import choose
 
 _SETTINGS = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
 
@@ -23,8 +24,9 @@ class Adam:
     Nothing in a step needs the host, so that a CUDA graph can hold it.
 
     Args:
-        copies: of some float32 parameters on a CPU, copies in bfloat16 (see `mixed_precision`).
-            The copies have the gradients, and each step writes both by the kernel in C.
+        copies: of some parameters, copies in bfloat16 (see `mixed_precision`). The copies have the
+            gradients, and each step writes them too.
+        backend: `auto` or `c` does a CPU's copies in one pass (kernels/c/adam.c).
 
     Source: Kingma, Ba 2015, algorithm 1, with its default β1 = 0.9, β2 = 0.999, ε = 1e-8.
     """
@@ -34,43 +36,64 @@ class Adam:
         parameters: Iterable[nn.Parameter],
         lr: float,
         copies: Mapping[nn.Parameter, nn.Parameter] | None = None,
+        backend: str = "auto",
     ) -> None:
-        self.parameters, self.copies = list(parameters), dict(copies or {})
+        self.parameters, self.backend = list(parameters), backend
+        copies = copies or {}
+        self.leaves = [copies.get(p, p) for p in self.parameters]  # what gradients come to
         self.param_groups = [{"lr": lr}]
         self.state = {index: _start(p) for index, p in enumerate(self.parameters)}
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients (or fill them with zeros)."""
-        for parameter in (*self.parameters, *self.copies.values()):
+        for leaf in self.leaves:
             if set_to_none:
-                parameter.grad = None
-            elif parameter.grad is not None:
-                parameter.grad.zero_()
+                leaf.grad = None
+            elif leaf.grad is not None:
+                leaf.grad.zero_()
 
     @torch.no_grad()
     def step(self) -> None:
         """Update every parameter that has a gradient."""
-        alone, copied = [], []
-        for p, (step, mean, square) in zip(self.parameters, self._moments(), strict=True):
-            copy = self.copies.get(p)
-            if copy is None and p.grad is not None:
-                alone.append((p, p.grad, mean, square, step))
-            elif copy is not None and copy.grad is not None:
-                copied.append((p, mean, square, copy, copy.grad, step))
-        if steps := [row[-1] for row in alone + copied]:
-            torch._foreach_add_(steps, 1)
-        settings: dict[str, Any] = {"lr": self.param_groups[0]["lr"], **_SETTINGS}
-        if alone:
-            parameters, gradients, means, squares, steps = map(list, zip(*alone, strict=True))
-            torch._fused_adam_(
-                parameters, gradients, means, squares, [], steps,
-                weight_decay=0.0, amsgrad=False, maximize=False, **settings,
-            )  # fmt: skip
-        if copied:
-            kernels.adam(*zip(*copied, strict=True), **settings)
+        moved = [i for i, leaf in enumerate(self.leaves) if leaf.grad is not None]
+        if not moved:
+            return
+        torch._foreach_add_([self.state[i]["step"] for i in moved], 1)
+        copied = [i for i in moved if self.leaves[i] is not self.parameters[i]]
+        if copied and choose(self.backend, self.parameters[copied[0]]) == "c":
+            adam(*self._moments(copied), *self._leaves(copied), **self._settings())
+            moved, copied = [i for i in moved if i not in copied], []
+        if moved:
+            self._update(moved, copied)
 
-    def _moments(self) -> Iterable[Iterable[Tensor]]:
-        return (state.values() for state in self.state.values())
+    def _update(self, moved: Sequence[int], copied: Sequence[int]) -> None:
+        """By PyTorch's kernel, with one call to convert gradients and one for weights."""
+        parameters, means, squares, steps = self._moments(moved)
+        gradients = dict(zip(moved, self._leaves(moved)[1], strict=True))
+        if copied:
+            wide = [torch.empty_like(self.parameters[i]) for i in copied]
+            torch._foreach_copy_(wide, self._leaves(copied)[1])
+            gradients |= zip(copied, wide, strict=True)
+        torch._fused_adam_(
+            parameters, list(gradients.values()), means, squares, [], steps,
+            weight_decay=0.0, amsgrad=False, maximize=False, **self._settings(),
+        )  # fmt: skip
+        if copied:
+            torch._foreach_copy_(self._leaves(copied)[0], [self.parameters[i] for i in copied])
+
+    def _moments(self, indices: Sequence[int]) -> list[list[Tensor]]:
+        """The parameters, their means, squares and steps."""
+        names = "exp_avg", "exp_avg_sq", "step"
+        moments = [[self.state[i][name] for i in indices] for name in names]
+        return [[self.parameters[i] for i in indices], *moments]
+
+    def _leaves(self, indices: Sequence[int]) -> tuple[list[Tensor], list[Tensor]]:
+        """What gradients come to, and the gradients."""
+        leaves = [self.leaves[i] for i in indices]
+        return [*leaves], [leaf.grad for leaf in leaves if leaf.grad is not None]
+
+    def _settings(self) -> dict[str, Any]:
+        return {"lr": self.param_groups[0]["lr"], **_SETTINGS}
 
     def state_dict(self) -> dict[str, Any]:
         """The moments, by the parameter's place."""
@@ -84,7 +107,7 @@ class Adam:
 
 
 def _start(parameter: nn.Parameter) -> dict[str, Tensor]:
-    """A parameter's state before the first step, in the order of `Adam.step`."""
+    """A parameter's state before the first step."""
     return {
         "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
         "exp_avg": torch.zeros_like(parameter, memory_format=torch.preserve_format).detach(),
@@ -100,9 +123,10 @@ def make_optimizer(
     parameters: Iterable[nn.Parameter],
     lr: float,
     copies: Mapping[nn.Parameter, nn.Parameter] | None = None,
+    backend: str = "auto",
 ) -> Optimizer:
-    """`adam` (with `copies`) or `adagrad`, in its fused form where PyTorch has one."""
+    """`adam`, with the last two, or `adagrad`; in its fused form where PyTorch has one."""
     if name == "adam":
-        return Adam(parameters, lr, copies)
+        return Adam(parameters, lr, copies, backend)
     parameters = list(parameters)
     return torch.optim.Adagrad(parameters, lr=lr, fused=parameters[0].device.type == "cpu")

@@ -28,7 +28,7 @@ from betavae_core.errors import Interrupted, TrainingError, UsageError
 from betavae_core.evaluation import report
 from betavae_core.feed import BLOCK, Feed
 from betavae_core.hardware import environment
-from betavae_core.mixed_precision import WorkingWeights
+from betavae_core.mixed_precision import WorkingWeights, cast_layers
 from betavae_core.model import BetaVAE, evaluating
 from betavae_core.objectives import Objective
 from betavae_core.ops import backend
@@ -103,15 +103,16 @@ class Trainer:
         self.progress = progress or (lambda step, steps, row: None)
         self.device = torch.device(config.device)
         self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.kernels = backend.identity(config.backend, self.device)
-        self.weights = WorkingWeights(self.model.modules() if self._casts_in_c() else ())
+        self.weights = WorkingWeights(self._cast_layers())
+        parameters, copies = self.model.parameters(), self.weights.copies
         self.optimizer = make_optimizer(
-            config.optimizer, self.model.parameters(), config.lr, self.weights.copies
+            config.optimizer, parameters, config.lr, copies, config.backend
         )
         memory = objective if isinstance(objective, torch.nn.Module) else torch.nn.Module()
         self.objective, self.memory = objective, memory.to(self.device)
         self.images = Resident(dataset, self.device)
         self.splits = dict(zip(("train", "test"), split(dataset), strict=True))
+        self.kernels = backend.identity(config.backend, self.device)
         self.feed = self._feed()
         self.clock = Clock(0)
         self.step = 0
@@ -146,14 +147,11 @@ class Trainer:
             return float(self.objective.beta)
         return self.config.beta
 
-    def _casts_in_c(self) -> bool:
-        """Whether Adam's kernel writes the weights that a step computes with.
-
-        The modules of others may do with their weights what a copy cannot show.
-        """
+    def _cast_layers(self) -> list[torch.nn.Module]:
+        """Those whose bfloat16 weights Adam writes. Modules of others may do more with theirs."""
         config = self.config
-        ours = config.arch != CUSTOM and config.optimizer == "adam" and self.kernels != "torch"
-        return ours and config.precision == "bf16" and self.device.type == "cpu"
+        ours = config.arch != CUSTOM and config.optimizer == "adam" and config.precision == "bf16"
+        return cast_layers(self.model, self.device.type) if ours else []
 
     def _can_be_captured(self) -> bool:
         """On a GPU, with Adam, and an objective that is known to read nothing on the host."""

@@ -45,7 +45,7 @@ class Case:
         for step in self.steps:
             step += 1
         adam(
-            *(self.weights, self.means, self.squares, self.copies, gradients, self.steps),
+            *(self.weights, self.means, self.squares, self.steps, self.copies, gradients),
             **SETTINGS,
         )
 
@@ -149,7 +149,7 @@ HARNESS = """
 #include <stdlib.h>
 #include <string.h>
 typedef struct {
-    float *weight, *mean, *square; uint16_t *copy; const uint16_t *gradient; const float *step;
+    float *weight, *mean, *square; const float *step; uint16_t *copy; const uint16_t *gradient;
     int64_t count;
 } Tensor;
 void adam(const Tensor *, int64_t, double, double, double, double, int);
@@ -163,7 +163,7 @@ int main(void) {
             int64_t n = sizes[i];
             float *step = exact(4);
             *step = 3.0f;
-            all[i] = (Tensor){exact(4 * n), exact(4 * n), exact(4 * n), exact(2 * n), exact(2 * n), step, n};
+            all[i] = (Tensor){exact(4 * n), exact(4 * n), exact(4 * n), step, exact(2 * n), exact(2 * n), n};
         }
         adam(all, COUNT, 1e-3, 0.9, 0.999, 1e-8, threads);
         for (int i = 0; i < COUNT; i++) {

@@ -13,12 +13,13 @@ import torch
 from kernel_cases import needs_c
 from torch import Tensor, nn
 
-from betavae_core import architectures
+from betavae_core import architectures, layers, mixed_precision
 from betavae_core.config import Config
 from betavae_core.data import from_array
-from betavae_core.mixed_precision import WorkingWeights
+from betavae_core.mixed_precision import WorkingWeights, cast_layers
 from betavae_core.model import build
 from betavae_core.objectives import Beta
+from betavae_core.optimizers import make_optimizer
 from betavae_core.run_directory import RunDirectory
 from betavae_core.runs import make_model
 from betavae_core.trainer import Trainer
@@ -49,24 +50,74 @@ def loss_and_gradients(one: Trainer, step: int) -> tuple[Tensor, list[Tensor | N
     one.optimizer.zero_grad()
     loss = one.objective(terms.recon_nll, terms.posterior, step)
     loss.backward()
-    copies = one.weights.copies
+    copies: Any = one.weights.copies
     return loss.detach(), [copies.get(p, p).grad for p in one.model.parameters()]
 
 
-@pytest.mark.parametrize("arch", ["mlp", "higgins-mlp", "burgess-conv"])
-def test_loss_and_gradients_are_autocast_s_to_the_bit(arch: str, tmp_path: Path) -> None:
+@pytest.fixture
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's own layers, copies of all of them, and Adam by PyTorch's kernel."""
+    monkeypatch.setattr(layers, "_is_quick_on_cpu", lambda module, x: False)
+    monkeypatch.setitem(mixed_precision._CAST, "cpu", mixed_precision._CAST["cuda"])
+
+
+@pytest.mark.parametrize(("arch", "linear"), [("mlp", 4), ("higgins-mlp", 7), ("burgess-conv", 6)])
+def test_loss_and_gradients_are_autocast_s_to_the_bit(
+    arch: str, linear: int, tmp_path: Path
+) -> None:
     with trainer(tmp_path / "run", arch=arch) as one:
         one.advance(3)
-        assert len(one.weights.copies) >= 4
-        ours = loss_and_gradients(one, 3)
-        one.weights = WorkingWeights(())
-        autocast = loss_and_gradients(one, 3)
+        _compare_with_autocast(one, linear)
+
+
+@pytest.mark.usefixtures("as_on_a_gpu")
+def test_the_same_with_copies_of_convolutions(tmp_path: Path) -> None:
+    with trainer(tmp_path / "run", arch="burgess-conv", backend="torch") as one:
+        one.advance(3)
+        _compare_with_autocast(one, 6 + 8)
+
+
+def _compare_with_autocast(one: Trainer, copied: int) -> None:
+    assert len(one.weights.copies) == 2 * copied
+    ours = loss_and_gradients(one, 3)
+    one.weights = WorkingWeights(())
+    one.optimizer = make_optimizer("adam", one.model.parameters(), 1e-3)
+    autocast = loss_and_gradients(one, 3)
     assert torch.equal(ours[0], autocast[0])
     for got, wanted in zip(ours[1], autocast[1], strict=True):
         assert got is not None
         assert wanted is not None
         assert wanted.dtype == torch.float32
         assert torch.equal(got.float(), wanted)
+
+
+@pytest.mark.usefixtures("as_on_a_gpu")
+def test_without_the_kernel_training_is_autocast_s_to_the_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"arch": "burgess-conv", "backend": "torch"}
+    with trainer(tmp_path / "ours", **settings) as ours:
+        assert ours.weights.copies
+        ours.advance(10)
+    monkeypatch.setattr(mixed_precision, "_CAST", {})
+    with trainer(tmp_path / "theirs", **settings) as theirs:
+        assert not theirs.weights.copies
+        theirs.advance(10)
+    assert torch.equal(ours.rows, theirs.rows)
+    for p, q in zip(ours.model.parameters(), theirs.model.parameters(), strict=True):
+        assert torch.equal(p, q)
+
+
+def test_with_the_kernel_a_step_is_autocast_s_but_for_rounding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with trainer(tmp_path / "ours") as ours:
+        ours.advance(1)
+    monkeypatch.setattr(mixed_precision, "_CAST", {})
+    with trainer(tmp_path / "theirs") as theirs:
+        theirs.advance(1)
+    for p, q in zip(ours.model.parameters(), theirs.model.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=2**-22, atol=1e-9)
 
 
 def test_after_a_step_the_copies_are_the_weights_rounded(tmp_path: Path) -> None:
@@ -93,22 +144,20 @@ def test_the_model_has_its_own_weights_after_a_step_and_after_a_failure(tmp_path
 
 
 @pytest.mark.parametrize(
-    "settings",
-    [{"precision": "fp32"}, {"optimizer": "adagrad"}, {"backend": "torch"}, {"arch": "custom"}],
-    ids=str,
+    "settings", [{"precision": "fp32"}, {"optimizer": "adagrad"}, {"arch": "custom"}], ids=str
 )
 def test_nothing_else_has_copies(settings: dict[str, Any], tmp_path: Path) -> None:
     with trainer(tmp_path / "run") as one:
+        assert one._cast_layers()
         one.config = one.config.updated(settings)
-        one.kernels = settings.get("backend", one.kernels)
-        assert not one._casts_in_c()
+        assert not one._cast_layers()
 
 
 def test_images_are_not_rounded_where_the_first_weight_is() -> None:
     plan = architectures.build("mlp", (1, 4, 4), 2, (8,))
     model = build(plan, latent_dim=2, image_shape=(1, 4, 4))
     x = torch.arange(256, dtype=torch.uint8).reshape(16, 1, 4, 4)
-    with WorkingWeights(model.modules()).in_use(), torch.autocast("cpu", torch.bfloat16):
+    with WorkingWeights(cast_layers(model, "cpu")).in_use(), torch.autocast("cpu", torch.bfloat16):
         pixels = model.normalise(x)
     assert torch.equal(pixels, x.float() / 255)
 
@@ -120,9 +169,3 @@ def test_copies_follow_where_something_else_changes_the_weights() -> None:
         layer.weight.fill_(0.3)
     weights.refresh()
     assert torch.equal(weights.copies[layer.weight], layer.weight.bfloat16())
-
-
-def test_a_shared_layer_has_one_copy_and_one_gradient() -> None:
-    layer = nn.Linear(3, 3)
-    weights = WorkingWeights(nn.Sequential(layer, nn.Tanh(), layer).modules())
-    assert len(weights.copies) == 2

@@ -14,9 +14,9 @@ enum { PART = 8192 };  // weights that one thread takes at a time
 // A tensor, as a row of addresses and its size.
 typedef struct {
     float *weight, *mean, *square;
+    const float *step;
     bf16 *copy;
     const bf16 *gradient;
-    const float *step;
     int64_t count;
 } Tensor;
 

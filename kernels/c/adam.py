@@ -9,16 +9,16 @@ from torch import Tensor
 
 from betavae_core.kernels.c.launch import launch, with_memory
 
-_DTYPES = 3 * (torch.float32,) + 2 * (torch.bfloat16,) + (torch.float32,)
+_DTYPES = 4 * (torch.float32,) + 2 * (torch.bfloat16,)
 
 
 def adam(
     weights: Sequence[Tensor],
     means: Sequence[Tensor],
     squares: Sequence[Tensor],
+    steps: Sequence[Tensor],
     copies: Sequence[Tensor],
     gradients: Sequence[Tensor],
-    steps: Sequence[Tensor],
     *,
     lr: float,
     beta1: float,
@@ -31,9 +31,9 @@ def adam(
     float32. `steps` are scalars, which count this step already. Raises ValueError for others.
     """
     gradients = [gradient.contiguous() for gradient in gradients]
-    rows = list(zip(weights, means, squares, copies, gradients, steps, strict=True))
+    rows = list(zip(weights, means, squares, steps, copies, gradients, strict=True))
     for row in rows:
-        shapes = 5 * (row[0].shape,) + ((),)
+        shapes = 3 * (row[0].shape,) + ((),) + 2 * (row[0].shape,)
         for tensor, dtype, shape in zip(row, _DTYPES, shapes, strict=True):
             _require(tensor, dtype, shape)
     addresses = [[*(t.data_ptr() for t in row), row[0].numel()] for row in rows]
