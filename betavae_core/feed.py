@@ -70,8 +70,8 @@ class Feed:
         self.seed, self.batch_size = seed, batch_size
         self._first = -BLOCK  # the first step of the block at hand
         device = indices.device
-        self._index = torch.zeros(BLOCK, batch_size, dtype=torch.int64, device=device)
-        self._keys = torch.zeros(BLOCK, 2, dtype=torch.int64, device=device)
+        # A row a step: the indices of its images, then its key.
+        self._block = torch.zeros(BLOCK, batch_size + 2, dtype=torch.int64, device=device)
         self.noise = None if fused else Noise(seed, batch_size, latent_dim, device)
         self._epochs = range(0)
         self._order = torch.empty(0)
@@ -91,10 +91,9 @@ class Feed:
     def at(self, step: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """As `batch`, for a step of the block at hand that only the device knows, an int64 ()."""
         step = step.reshape(1)
-        x = self.images.gather(self._index.index_select(0, step % BLOCK)[0])
-        if self.noise:
-            return x, {"eps": self.noise.at(step)}
-        return x, {"key": self._keys.index_select(0, step % BLOCK)[0]}
+        row = self._block.index_select(0, step % BLOCK)[0]
+        x = self.images.gather(row[:-2])
+        return x, {"eps": self.noise.at(step)} if self.noise else {"key": row[-2:]}
 
     def _draw(self, first: int) -> None:
         """The indices and the keys of the block of steps that starts at `first`."""
@@ -102,10 +101,9 @@ class Feed:
         index = self.indices[self._positions(first)]
         steps = torch.arange(first, first + BLOCK, device=device)
         seed = philox.make_key(self.seed, device=device)[0].expand_as(steps)
-        keys = torch.stack((seed, steps), dim=1)
+        block = torch.cat((index, seed[:, None], steps[:, None]), dim=1)
         self._first = -BLOCK  # an interrupt on the way leaves no block, rather than half of one
-        self._index.copy_(index)
-        self._keys.copy_(keys)
+        self._block.copy_(block)
         self._first = first
 
     def _positions(self, first: int) -> Tensor:

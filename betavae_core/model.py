@@ -72,7 +72,8 @@ class BetaVAE(nn.Module):
         logits = self.logits(z)
         posterior = Posterior(mu, logvar, z, kl_per_sample, kl_per_latent)
         # A kernel reads bytes, a quarter of the traffic; a CPU has the floats already.
-        recon_nll = self.nll(logits, x if x.is_cuda else pixels).sum() / max(len(x), 1)
+        nll = self.nll(logits, x if x.is_cuda else pixels)
+        recon_nll = nll.mean() if len(x) else nll.sum()
         return Terms(recon_nll, posterior, logits)
 
     def nll(self, logits: Tensor, x: Tensor) -> Tensor:
@@ -88,9 +89,8 @@ class BetaVAE(nn.Module):
         Under autocast float32, whatever some weights are.
         """
         casts = torch.is_autocast_enabled(x.device.type)
-        return x.to(torch.float32 if casts else self._dtype) / (
-            1 if x.is_floating_point() else self.levels
-        )
+        pixels = x.to(torch.float32 if casts else self._dtype)
+        return pixels if x.is_floating_point() or self.levels == 1 else pixels / self.levels
 
     @property
     def _dtype(self) -> torch.dtype:

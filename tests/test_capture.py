@@ -106,12 +106,12 @@ def test_the_tensors_of_the_step_stay_where_they_are(tmp_path: Path) -> None:
         noise = one.feed.noise
         assert noise is not None
         one.advance(64)
-        kept = one.feed._index, one.feed._keys, noise.eps, one.rows, one.counter
+        kept = one.feed._block, noise.eps, one.rows, one.counter
         places = [tensor.data_ptr() for tensor in kept]
         first = noise.eps.clone()
         one.advance(64)
         noise.prepare(noise.steps)
-        now = one.feed._index, one.feed._keys, noise.eps, one.rows, one.counter
+        now = one.feed._block, noise.eps, one.rows, one.counter
         assert [tensor.data_ptr() for tensor in now] == places
         assert not torch.equal(first, noise.eps)
 
