@@ -42,7 +42,10 @@ class Adam:
         copies = copies or {}
         self.leaves = [copies.get(p, p) for p in self.parameters]  # what gradients come to
         self.param_groups = [{"lr": lr}]
-        self.state = {index: _start(p) for index, p in enumerate(self.parameters)}
+        at = self.parameters[0].device if self.parameters else None
+        self._steps = torch.zeros(len(self.parameters), dtype=torch.float32, device=at)
+        started = zip(self.parameters, self._steps.unbind(), strict=True)
+        self.state = {index: _start(p, step) for index, (p, step) in enumerate(started)}
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients (or fill them with zeros)."""
@@ -58,7 +61,8 @@ class Adam:
         moved = [i for i, leaf in enumerate(self.leaves) if leaf.grad is not None]
         if not moved:
             return
-        torch._foreach_add_([self.state[i]["step"] for i in moved], 1)
+        every = len(moved) == len(self.leaves)
+        torch._foreach_add_([self._steps] if every else self._moments(moved)[-1], 1)
         copied = [i for i in moved if self.leaves[i] is not self.parameters[i]]
         if copied and choose(self.backend, self.parameters[copied[0]]) == "c":
             adam(*self._moments(copied), *self._leaves(copied), **self._settings())
@@ -106,10 +110,10 @@ class Adam:
                 self.state[index][name].copy_(tensor)
 
 
-def _start(parameter: nn.Parameter) -> dict[str, Tensor]:
+def _start(parameter: nn.Parameter, step: Tensor) -> dict[str, Tensor]:
     """A parameter's state before the first step."""
     return {
-        "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+        "step": step,
         "exp_avg": torch.zeros_like(parameter, memory_format=torch.preserve_format).detach(),
         "exp_avg_sq": torch.zeros_like(parameter, memory_format=torch.preserve_format).detach(),
     }

@@ -202,6 +202,19 @@ def test_a_tensor_without_memory_is_refused(c: SimpleNamespace) -> None:
         c.bernoulli_nll_fwd(normal(4, 8), torch._efficientzerotensor((4, 8)), 1)
 
 
+def test_half_logits_are_read_and_written_as_they_are(c: SimpleNamespace) -> None:
+    """In bfloat16 to the bit what float32 gives, rounded; also where rows are apart."""
+    x, g = normal(9, 1100, seed=6).sigmoid(), normal(9, seed=7)
+    logits = (8 * normal(9, 1200, seed=5)).bfloat16()[:, 50:1150]
+    for name, settings in (("bernoulli_nll", (1,)), ("gaussian_nll", (1, 0.1))):
+        forward, backward = getattr(c, f"{name}_fwd"), getattr(c, f"{name}_bwd")
+        wide = logits.float()
+        assert torch.equal(forward(logits, x, *settings), forward(wide, x, *settings))
+        slopes = backward(logits, x, *settings, g)
+        assert slopes.dtype == torch.bfloat16
+        assert torch.equal(slopes, backward(wide, x, *settings, g).bfloat16())
+
+
 HARNESS = """
 #include <stdint.h>
 #include <stdlib.h>
@@ -212,13 +225,15 @@ void reparam_kl_bwd(
     float *, int64_t, float *, int64_t, int64_t *, int64_t, int64_t, int64_t, int64_t, float *,
     int64_t, float *, float *, float *, float *, int);
 void bernoulli_nll_fwd(
-    float *, int64_t, float *, int64_t, int64_t, int64_t, int64_t, float *, int);
+    void *, int64_t, int64_t, float *, int64_t, int64_t, int64_t, int64_t, float *, int);
 void bernoulli_nll_bwd(
-    float *, int64_t, float *, int64_t, int64_t, int64_t, int64_t, float *, float *, int);
+    void *, int64_t, int64_t, float *, int64_t, int64_t, int64_t, int64_t, float *, void *, int);
 void gaussian_nll_fwd(
-    float *, int64_t, float *, int64_t, int64_t, double, double, int64_t, int64_t, float *, int);
+    void *, int64_t, int64_t, float *, int64_t, int64_t, double, double, int64_t, int64_t, float *,
+    int);
 void gaussian_nll_bwd(
-    float *, int64_t, float *, int64_t, int64_t, double, int64_t, int64_t, float *, float *, int);
+    void *, int64_t, int64_t, float *, int64_t, int64_t, double, int64_t, int64_t, float *, void *,
+    int);
 
 static float *floats(int64_t n) { return calloc(n, sizeof(float)); }
 
@@ -233,11 +248,16 @@ int main(void) {
             double *sums = calloc(64 * D, sizeof(double));
             reparam_kl_fwd(a, D, b, D, key, -3, 1, B, D, c, g, h, sums, 2);
             reparam_kl_bwd(a, D, b, D, key, -3, 1, B, D, c, D, g, h, d, e, 2);
-            bernoulli_nll_fwd(a, D, b, D, 255, B, D, g, 2);
-            bernoulli_nll_bwd(a, D, b, D, 255, B, D, g, c, 2);
-            gaussian_nll_fwd(a, D, b, D, 255, 0.1, 1.0, B, D, g, 2);
-            gaussian_nll_bwd(a, D, b, D, 255, 0.1, B, D, g, c, 2);
+            void *narrow = calloc(B * D, 2), *slopes = calloc(B * D, 2);
+            for (int half = 0; half < 2; half++) {
+                void *l = half ? narrow : a, *dl = half ? slopes : c;
+                bernoulli_nll_fwd(l, D, half, b, D, 255, B, D, g, 2);
+                bernoulli_nll_bwd(l, D, half, b, D, 255, B, D, g, dl, 2);
+                gaussian_nll_fwd(l, D, half, b, D, 255, 0.1, 1.0, B, D, g, 2);
+                gaussian_nll_bwd(l, D, half, b, D, 255, 0.1, B, D, g, dl, 2);
+            }
             free(a), free(b), free(c), free(d), free(e), free(g), free(h), free(sums);
+            free(narrow), free(slopes);
         }
 }
 """

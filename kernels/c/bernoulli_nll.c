@@ -6,19 +6,20 @@
 #include "pixels.h"
 
 void bernoulli_nll_fwd(
-    const float *logits, int64_t logits_row, const float *x, int64_t x_row, int64_t levels,
-    int64_t B, int64_t P, float *nll, int threads
+    const void *logits, int64_t logits_row, int64_t half, const float *x, int64_t x_row,
+    int64_t levels, int64_t B, int64_t P, float *nll, int threads
 ) {
     float white = (float)levels, scale = 1.0f / white;
 #pragma omp parallel for num_threads(threads) if (B * P > SERIAL)
     for (int64_t b = 0; b < B; b++) {
-        const float *l = logits + b * logits_row, *grey = x + b * x_row;
         double total = 0.0;
         for (int64_t start = 0; start < P; start += RUN) {
-            int64_t end = end_of_run(start, P);
-            float sum = 0.0f;
+            int64_t n = run_from(start, P), at = b * logits_row + start;
+            float room[RUN], sum = 0.0f;
+            const float *l = widened_run(logit_at(logits, at, half), n, half, room);
+            const float *grey = x + b * x_row + start;
 #pragma omp simd reduction(+ : sum)
-            for (int64_t p = start; p < end; p++) {
+            for (int64_t p = 0; p < n; p++) {
                 float wrong = l[p] >= 0.0f ? white - grey[p] : grey[p];
                 float distance = wrong == 0.0f ? 0.0f : fabsf(l[p]);
                 sum += distance * (wrong * scale) + log1p_unit(exponential(-fabsf(l[p])));
@@ -30,18 +31,25 @@ void bernoulli_nll_fwd(
 }
 
 void bernoulli_nll_bwd(
-    const float *logits, int64_t logits_row, const float *x, int64_t x_row, int64_t levels,
-    int64_t B, int64_t P, const float *dnll, float *dlogits, int threads
+    const void *logits, int64_t logits_row, int64_t half, const float *x, int64_t x_row,
+    int64_t levels, int64_t B, int64_t P, const float *dnll, void *dlogits, int threads
 ) {
     float white = (float)levels;
 #pragma omp parallel for num_threads(threads) if (B * P > SERIAL)
     for (int64_t b = 0; b < B; b++) {
-        const float *l = logits + b * logits_row, *grey = x + b * x_row;
-        float *dl = dlogits + b * P, g = dnll[b] / white;
+        float g = dnll[b] / white;
+        for (int64_t start = 0; start < P; start += RUN) {
+            int64_t n = run_from(start, P), at = b * logits_row + start;
+            float room[RUN], slopes[RUN];
+            const float *l = widened_run(logit_at(logits, at, half), n, half, room);
+            const float *grey = x + b * x_row + start;
+            float *dl = half ? slopes : (float *)dlogits + b * P + start;
 #pragma omp simd
-        for (int64_t p = 0; p < P; p++) {
-            float e = exponential(-fabsf(l[p]));
-            dl[p] = g * residual(l[p], grey[p], white, e) / (1.0f + e);
+            for (int64_t p = 0; p < n; p++) {
+                float e = exponential(-fabsf(l[p]));
+                dl[p] = g * residual(l[p], grey[p], white, e) / (1.0f + e);
+            }
+            if (half) round_run(dl, n, (bf16 *)dlogits + b * P + start);
         }
     }
 }

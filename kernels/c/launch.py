@@ -25,8 +25,8 @@ def launch(kernel: str, *args: Tensor | float) -> None:
     del args
 
 
-def rows(tensor: Tensor, *shape: int) -> Tensor:
-    """`tensor`, of `shape`, as float32 with neighbours in the last dimension side by side.
+def rows(tensor: Tensor, *shape: int, kept: torch.dtype = torch.float32) -> Tensor:
+    """`tensor`, of `shape`, as float32 (or `kept`) with neighbours in the last dimension adjacent.
 
     Raises ValueError for another shape or device, or a tensor without memory of its own: C would
     read what is not there.
@@ -34,7 +34,7 @@ def rows(tensor: Tensor, *shape: int) -> Tensor:
     if tensor.shape != shape or not tensor.is_cpu:
         got = f"{tuple(tensor.shape)} on {tensor.device}"
         raise ValueError(f"the C kernels need a tensor {shape} on the CPU, got {got}")
-    if tensor.dtype is not torch.float32 or tensor.is_neg():
+    if tensor.dtype not in (torch.float32, kept) or tensor.is_neg():
         tensor = tensor.to(torch.float32).resolve_neg()
     if not tensor.is_contiguous() and tensor.stride(-1) != 1:
         tensor = tensor.contiguous()

@@ -1,4 +1,5 @@
-// What the two likelihoods share: the distance of a pixel from its mean, as in kernels/pixels.py.
+// What the two likelihoods share: runs of logits, which may be bfloat16 (`half`), and the distance
+// of a pixel from its mean, as in kernels/pixels.py.
 //
 // With a = |l| and e = exp(-a), which cannot overflow, and t = x / levels,
 //
@@ -10,6 +11,7 @@
 #ifndef PIXELS_H
 #define PIXELS_H
 
+#include "bfloat16.h"
 #include "elementary.h"
 
 enum { RUN = 512, SERIAL = 8192 };  // pixels added up in float32; pixels that one thread does alone
@@ -20,8 +22,26 @@ static inline float residual(float logit, float x, float levels, float e) {
     return logit >= 0.0f ? rest - x * e : e * rest - x;
 }
 
-static inline int64_t end_of_run(int64_t start, int64_t P) {
-    return P - start < RUN ? P : start + RUN;
+// The pixels of the run that begins at `start`.
+static inline int64_t run_from(int64_t start, int64_t P) {
+    return P - start < RUN ? P - start : RUN;
+}
+
+// The address of logit i.
+static inline const void *logit_at(const void *logits, int64_t i, int half) {
+    return half ? (const void *)((const bf16 *)logits + i) : (const float *)logits + i;
+}
+
+// n logits as float32: in their place, or in `room`.
+static inline const float *widened_run(const void *logits, int64_t n, int half, float *room) {
+    if (!half) return logits;
+    const bf16 *narrow = logits;
+    for (int64_t i = 0; i < n; i++) room[i] = widened(narrow[i]);
+    return room;
+}
+
+static inline void round_run(const float *slopes, int64_t n, bf16 *rounded_slopes) {
+    for (int64_t i = 0; i < n; i++) rounded_slopes[i] = rounded(slopes[i]);
 }
 
 #endif
