@@ -1,15 +1,16 @@
-"""Convolutions with the ReLU that follows them, as a CPU trains them fast.
+"""Linear layers and convolutions with the ReLU that follows them, as a CPU trains them fast.
 
 PyTorch's own formulation runs on a GPU, in evaluation with gradients, and under torch.func and
 torch.compile. In bfloat16 there are kernels in C for processors without matrix units
-(ops/convolution.py). Elsewhere on a CPU three things cost more than the arithmetic does:
+(ops/linear.py, ops/convolution.py). Elsewhere on a CPU three things cost more in a convolution than
+the arithmetic does:
 
 - a ReLU of its own reads and writes the largest tensors of the model once more;
 - oneDNN's gradient of a transposed convolution's bias takes several times that of its weight;
 - one or three channels leave most of a vector empty. A 4x4 convolution of stride 2 is a 2x2 one of
   stride 1 over blocks of 2x2 pixels, which have four times the channels.
 
-Parameters and results are those of `nn.Conv2d` and `nn.ConvTranspose2d`.
+Parameters and results are those of `nn.Linear`, `nn.Conv2d` and `nn.ConvTranspose2d`.
 """
 
 from __future__ import annotations
@@ -20,11 +21,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from betavae_core.ops import convolution
-from betavae_core.ops.fused import apply, differentiable_once, transformed
+from betavae_core.ops import convolution, linear
+from betavae_core.ops.fused import apply, compute_dtype, differentiable_once, transformed
 
 _THIN = 8  # fewer channels than this leave a vector half empty
 _HALVING = ((4, 4), (2, 2), (1, 1))  # kernel, stride and padding: half the sides, or twice
+
+
+class Linear(nn.Linear):
+    """A linear layer, followed by a ReLU if `relu`."""
+
+    def __init__(self, *sizes: int, relu: bool = False, backend: str = "auto") -> None:
+        super().__init__(*sizes)  # type: ignore[arg-type]  # n_in, n_out
+        self.relu, self.backend = relu, backend
+
+    def forward(self, x: Tensor) -> Tensor:
+        if _is_quick_on_cpu(self, x) and linear.suits(x, self.weight, self.backend):
+            return linear.linear(x, self.weight, self.bias, self.relu)
+        y = super().forward(x)
+        return y.relu() if self.relu else y
 
 
 class Conv2d(nn.Conv2d):
@@ -35,7 +50,7 @@ class Conv2d(nn.Conv2d):
         self.relu, self.backend = relu, backend
 
     def forward(self, x: Tensor) -> Tensor:
-        if not _is_quick_on_cpu(self, x):
+        if x.ndim != 4 or not _is_quick_on_cpu(self, x):
             y = super().forward(x)
             return y.relu() if self.relu else y
         halves = (self.kernel_size, self.stride, self.padding) == _HALVING
@@ -56,7 +71,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         self.relu, self.backend = relu, backend
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        if output_size is not None or not _is_quick_on_cpu(self, x):
+        if x.ndim != 4 or output_size is not None or not _is_quick_on_cpu(self, x):
             y = super().forward(x, output_size)
             return y.relu() if self.relu else y
         doubles = (self.kernel_size, self.stride, self.padding) == _HALVING
@@ -78,7 +93,6 @@ def _is_quick_on_cpu(module: nn.Module, x: Tensor) -> bool:
         and x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.bfloat16)
         and x.numel() > 0
-        and x.ndim == 4
         and torch.backends.mkldnn.is_available()
     )
 
@@ -123,7 +137,7 @@ def _depth_to_space(y: Tensor) -> Tensor:
 
 def _working(*tensors: Tensor) -> list[Tensor]:
     """The tensors in the dtype and the layout of the computation."""
-    dtype = convolution.compute_dtype(tensors[0])
+    dtype = compute_dtype(tensors[0])
     layouts = {4: torch.channels_last}
     return [
         t.to(dtype).contiguous(memory_format=layouts.get(t.ndim, torch.contiguous_format))

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from betavae_core.layers import Conv2d, ConvTranspose2d
+from betavae_core.layers import Conv2d, ConvTranspose2d, Linear
 
 # Convolutions of a CPU read float32, or cast little.
-_CAST = {"cpu": (nn.Linear,), "cuda": (nn.Linear, Conv2d, ConvTranspose2d)}
+_CAST = {"cpu": (Linear,), "cuda": (Linear, Conv2d, ConvTranspose2d)}
 
 Copies = dict[nn.Parameter, nn.Parameter]
 

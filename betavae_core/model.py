@@ -188,13 +188,13 @@ def to_nchw(images: Tensor, image_shape: Shape) -> Tensor:
 
 
 _MODULES: dict[str, Callable[..., nn.Module]] = {
-    "linear": nn.Linear,
     "relu": nn.ReLU,
     "tanh": nn.Tanh,
     "flatten": nn.Flatten,
     "reshape": lambda *shape: nn.Unflatten(1, shape),
 }
-_CONVOLUTIONS: dict[str | int, Callable[..., nn.Module]] = {
+_WITH_RELU: dict[str | int, Callable[..., nn.Module]] = {
+    "linear": layers.Linear,
     "conv": layers.Conv2d,
     "conv_transpose": layers.ConvTranspose2d,
 }
@@ -204,15 +204,15 @@ _LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 def sequential(specification: tuple[Layer, ...], backend: str = "auto") -> nn.Sequential:
     """The modules of a specification, in order; see `betavae_core.architectures`.
 
-    Convolutions may use the kernels in C unless `backend` is `torch` or `triton`. One does the ReLU
-    that follows it, in whose place an identity keeps the numbers.
+    Linear layers and convolutions may use the kernels in C unless `backend` is `torch` or `triton`.
+    Each does the ReLU that follows it, in whose place an identity keeps the numbers.
     """
     modules: list[nn.Module] = []
     follows = [name for name, *_ in specification[1:]] + [""]
     for (name, *arguments), next_name in zip(specification, follows, strict=True):
-        if name in _CONVOLUTIONS:
+        if name in _WITH_RELU:
             relu = next_name == "relu"
-            modules.append(_CONVOLUTIONS[name](*arguments, relu=relu, backend=backend))
+            modules.append(_WITH_RELU[name](*arguments, relu=relu, backend=backend))
         elif name == "relu" and getattr(modules[-1] if modules else None, "relu", False):
             modules.append(nn.Identity())
         else:

@@ -36,7 +36,7 @@ import pytest
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from betavae_core.kernels.c import convolution, library
+from betavae_core.kernels.c import bfloat16, library
 
 STEMS = ("reparam_kl", "bernoulli_nll", "gaussian_nll")
 STEPS = 64
@@ -59,9 +59,9 @@ def needs_c() -> None:
 
 
 def needs_bfloat16() -> None:
-    """Skip a test of the convolutions in C on a processor without their instructions."""
+    """Skip a test of the products in C on a processor without their instructions."""
     needs_c()
-    if not convolution.compiled():
+    if not bfloat16.compiled():
         pytest.skip("this processor does not multiply bfloat16")
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from betavae_core import layers
+from betavae_core.kernels.c import bfloat16 as processor
 from betavae_core.kernels.c import convolution as kernels
 
 bfloat16 = torch.autocast("cpu", torch.bfloat16)
@@ -22,7 +23,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The kernels that run, in order, on a processor that prefers them."""
     needs_bfloat16()
     found: list[str] = []
-    monkeypatch.setattr(kernels, "preferred", lambda: True)
+    monkeypatch.setattr(processor, "preferred", lambda: True)
     for name in ("conv", "conv_transpose", "conv_weights", "conv_relu"):
         monkeypatch.setattr(kernels, name, _noted(name, getattr(kernels, name), found))
     return found
@@ -54,7 +55,7 @@ def test_a_step_in_bfloat16_takes_them(calls: list[str]) -> None:
     [
         lambda layer, patch: setattr(layer, "backend", "torch"),
         lambda layer, patch: layer.eval(),
-        lambda layer, patch: patch.setattr(kernels, "preferred", lambda: False),
+        lambda layer, patch: patch.setattr(processor, "preferred", lambda: False),
         lambda layer, patch: patch.setattr(torch, "is_autocast_enabled", lambda _: False),
         lambda layer, patch: setattr(layer, "padding", (0, 0)),
     ],

@@ -219,7 +219,6 @@ HARNESS = """
 #include <stdint.h>
 #include <stdlib.h>
 typedef uint16_t bf16;
-int convolution_units(void);
 void conv(bf16 *, float *, float *, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t,
           bf16 *, uint32_t *, bf16 *, int);
 void conv_transpose(bf16 *, float *, float *, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t,

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from betavae_core.kernels.c import bfloat16
 from betavae_core.kernels.c import convolution as kernels
 from betavae_core.ops.backend import choose
-from betavae_core.ops.fused import apply, differentiable_once, transformed
+from betavae_core.ops.fused import apply, compute_dtype, differentiable_once, transformed
 
 
 def suits(x: Tensor, weight: Tensor, backend: str, transposed: bool) -> bool:
@@ -25,12 +26,7 @@ def suits(x: Tensor, weight: Tensor, backend: str, transposed: bool) -> bool:
     height, width = (n if transposed else n / 2 for n in x.shape[2:])
     fits = x.shape[1] == (coarse if transposed else fine)
     fits = fits and kernels.fits(fine, coarse, height, width)
-    return fits and choose("auto", x) == choose("auto", weight) == "c" and kernels.preferred()
-
-
-def compute_dtype(x: Tensor) -> torch.dtype:
-    """What is computed in: autocast's dtype where there is autocast, else that of `x`."""
-    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    return fits and choose("auto", x) == choose("auto", weight) == "c" and bfloat16.preferred()
 
 
 def convolution(

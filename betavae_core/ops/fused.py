@@ -41,6 +41,11 @@ def transformed() -> bool:
     return bool(torch._C._dispatch_tls_local_include_set().raw_repr() & _UNUSUAL)
 
 
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """What is computed in: autocast's dtype where there is autocast, else that of `x`."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+
+
 def apply(function: type[torch.autograd.Function], *args: Any) -> Any:
     """`function.apply(*args)`, which looks up a signature at each call: 30 µs, most of a small op.
 

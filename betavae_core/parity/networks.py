@@ -30,6 +30,7 @@ LAYERS: dict[str, tuple[Layer, tuple[int, ...]]] = {
 }
 # Sizes that have kernels of their own in bfloat16.
 _IN_BFLOAT16: dict[str, tuple[Layer, tuple[int, ...]]] = {
+    "linear": (("linear", 36, 70), (10, 36)),
     "conv": (("conv", 3, 32, 4, 2, 1), (2, 3, 12, 8)),
     "conv_transpose": (("conv_transpose", 32, 64, 4, 2, 1), (2, 32, 6, 4)),
 }

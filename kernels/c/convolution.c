@@ -10,83 +10,11 @@
 // multiplies pairs of bfloat16 and adds both products to float32. C is a multiple of 32, W of 4, and
 // F of 32 or, in grey or colour, at most 4.
 
-#include "bfloat16.h"
-
-// What this processor has for products of bfloat16: nothing, vectors, or matrices as well.
-int convolution_units(void) {
-#if defined(__AVX512BF16__) && defined(__AMX_BF16__)
-    return 2;
-#elif defined(__AVX512BF16__)
-    return 1;
-#else
-    return 0;
-#endif
-}
+#include "tiles.h"
 
 #ifdef __AVX512BF16__
 
 #include <omp.h>
-
-// For every `step`-th number from `from`: rows of `length`, `lines` of them, `line` apart.
-typedef struct {
-    const bf16 *from;
-    int64_t step, lines, line, length;
-} Runs;
-
-// sums[p][v] += the runs of pixel p times columns 16 v to 16 v + 15 of w (pairs, columns).
-INLINED void multiply(
-    int pixels, int vectors, Runs a, const uint32_t *w, int64_t columns, __m512 sums[8][2]
-) {
-    for (int64_t r = 0; r < a.lines; r++, a.from += a.line)
-        for (int64_t k = 0; k < a.length; k += 2, w += columns)
-#pragma GCC unroll 8
-            for (int p = 0; p < pixels; p++) {
-                __m512bh x = everywhere(pair_at(a.from + p * a.step + k));
-#pragma GCC unroll 2
-                for (int v = 0; v < vectors; v++)
-                    sums[p][v] = _mm512_dpbf16_ps(sums[p][v], x, pairs(w + 16 * v));
-            }
-}
-
-// 32 channels of some pixels: the product, after a bias and before a ReLU where there are any.
-INLINED void tile(
-    int pixels, Runs a, const uint32_t *w, int64_t columns, const float *bias, int64_t relu,
-    bf16 *out, int64_t apart
-) {
-    __m512 sums[8][2], zero = _mm512_setzero_ps();
-#pragma GCC unroll 8
-    for (int p = 0; p < pixels; p++) {
-        sums[p][0] = bias ? _mm512_loadu_ps(bias) : zero;
-        sums[p][1] = bias ? _mm512_loadu_ps(bias + 16) : zero;
-    }
-    multiply(pixels, 2, a, w, columns, sums);
-#pragma GCC unroll 8
-    for (int p = 0; p < pixels; p++) {  // max gives its second argument where one is NaN
-        __m512 low = relu ? _mm512_max_ps(zero, sums[p][0]) : sums[p][0];
-        __m512 high = relu ? _mm512_max_ps(zero, sums[p][1]) : sums[p][1];
-        _mm512_storeu_si512(out + p * apart, (__m512i)_mm512_cvtne2ps_pbh(high, low));
-    }
-}
-
-// A row of W pixels, all its channels, from their runs.
-static void row(
-    int64_t W, Runs a, const uint32_t *w, int64_t columns, const float *bias, int64_t relu,
-    bf16 *out, int64_t apart
-) {
-    const bf16 *from = a.from;
-    for (int64_t n = 0; n < columns; n += 32) {
-        const float *b = bias ? bias + n : bias;
-        int64_t j = 0;
-        for (; j + 8 <= W; j += 8) {
-            a.from = from + j * a.step;
-            tile(8, a, w + n, columns, b, relu, out + j * apart + n, apart);
-        }
-        for (; j < W; j += 4) {
-            a.from = from + j * a.step;
-            tile(4, a, w + n, columns, b, relu, out + j * apart + n, apart);
-        }
-    }
-}
 
 // `packed` has 8 F C places, `room` one for a padded fine image a thread.
 void conv(
@@ -106,7 +34,7 @@ void conv(
         pad(fine + b * 4 * H * W * F, 2 * H, 2 * W, F, padded);
         for (int64_t i = 0; i < H; i++) {
             Runs taps = {padded + 2 * i * line, 2 * F, 4, line, 4 * F};
-            row(W, taps, packed, C, bias, relu, coarse + (b * H + i) * W * C, C);
+            rows(W, taps, packed, C, C, bias, relu, coarse + (b * H + i) * W * C, C);
         }
     }
 }
@@ -143,7 +71,7 @@ void conv_transpose(
                 Runs taps = {padded + (m / 2 + m % 2) * line + s * C, C, 2, line, 2 * C};
                 bf16 *out = fine + ((b * 2 * H + m) * 2 * W + s) * F;
                 const uint32_t *w = packed + (2 * (m % 2) + s) * 2 * C * F;
-                row(W, taps, w, F, bias, relu, out, 2 * F);
+                rows(W, taps, w, F, F, bias, relu, out, 2 * F);
             }
     }
 }

@@ -7,31 +7,16 @@ ValueError for sizes that its kernel does not take.
 
 from __future__ import annotations
 
-from functools import cache
 from math import ceil
 
 import torch
 from torch import Tensor
 
-from betavae_core.kernels.c import library
-from betavae_core.kernels.c.launch import launch, with_memory
+from betavae_core.kernels.c.launch import launch, new, places, read
 
-_LAST = torch.channels_last
 _THIN = 4  # as in bfloat16.h
 _APART, _PART = 8, 2048  # parts of a batch, at most, that are added up apart; their pixels
 _TOGETHER = 256  # pairs of pixels, at least, over which weights are added up at a time
-
-
-@cache
-def compiled() -> bool:
-    """Whether the kernels are there, for a processor that multiplies vectors of bfloat16."""
-    return not library.obstacle() and library.library().convolution_units() > 0
-
-
-@cache
-def preferred() -> bool:
-    """Whether nothing is faster: the processor does not multiply matrices of bfloat16 as well."""
-    return compiled() and library.library().convolution_units() == 1
 
 
 def fits(F: int, C: int, height: float, width: float) -> bool:
@@ -46,8 +31,8 @@ def conv(fine: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tenso
     C = len(weight)
     _require(F, C, H, W)
     fine, w, b = image(fine), _parameter(weight, C, F, 4, 4), _bias(bias, C)
-    coarse = _new(torch.bfloat16, B, C, H, W)
-    packed, room = _places(8 * F * C), _places(_threads() * (H + 1) * (2 * W + 2) * F)
+    coarse = new(torch.bfloat16, B, C, H, W)
+    packed, room = places(8 * F * C), places(torch.get_num_threads() * (H + 1) * (2 * W + 2) * F)
     launch(
         "conv",
         fine, w, b, int(relu),
@@ -62,9 +47,9 @@ def conv_transpose(coarse: Tensor, weight: Tensor, bias: Tensor | None, relu: bo
     F = weight.shape[1]
     _require(F, C, H, W)
     coarse, w, b = image(coarse), _parameter(weight, C, F, 4, 4), _bias(bias, F)
-    fine = _new(torch.bfloat16, B, F, 2 * H, 2 * W)
+    fine = new(torch.bfloat16, B, F, 2 * H, 2 * W)
     padded = (2 * H + 2) * (2 * W + 2) * F if F <= _THIN else (H + 2) * (W + 2) * C // 2
-    packed, room = _places(8 * F * C), _places(_threads() * padded)
+    packed, room = places(8 * F * C), places(torch.get_num_threads() * padded)
     launch(
         "conv_transpose_thin" if F <= _THIN else "conv_transpose",
         coarse, w, b, int(relu),
@@ -78,12 +63,12 @@ def conv_weights(fine: Tensor, coarse: Tensor) -> Tensor:
     B, F, H, W = _halved(fine)
     C = coarse.shape[1]
     _require(F, C, H, W)
-    fine, coarse = image(fine), _read(coarse, torch.bfloat16, B, C, H, W)
-    dw = _new(torch.float32, C, F, 4, 4)
+    fine, coarse = image(fine), read(coarse, torch.bfloat16, B, C, H, W)
+    dw = new(torch.float32, C, F, 4, 4)
     rows = ceil(2 * _TOGETHER / W)
     place = (rows * W // 2 + 1) * (16 * F + C) + 2 * (2 * W + 2) * F
     apart = min(_APART, max(2, B * H * W // _PART))
-    parts, room = _places(apart * 16 * F * C), _places(_threads() * place)
+    parts, room = places(apart * 16 * F * C), places(torch.get_num_threads() * place)
     launch(
         "conv_weights",
         fine, coarse, B, H, W, F, C,
@@ -95,8 +80,8 @@ def conv_weights(fine: Tensor, coarse: Tensor) -> Tensor:
 def conv_relu(dy: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """The gradient before a ReLU from that of its result y, and its sum over images and pixels."""
     B, C, H, W = dy.shape
-    dy, y = image(dy), _read(y, torch.bfloat16, B, C, H, W)
-    before, db, parts = torch.empty_like(dy), _new(torch.float32, C), _places(_APART * C)
+    dy, y = image(dy), read(y, torch.bfloat16, B, C, H, W)
+    before, db, parts = torch.empty_like(dy), new(torch.float32, C), places(_APART * C)
     launch(
         "conv_relu",
         dy, y, B * H * W, C,
@@ -107,24 +92,16 @@ def conv_relu(dy: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 def image(tensor: Tensor) -> Tensor:
     """(B, channels, height, width) as the kernels read it."""
-    return _read(tensor, torch.bfloat16, *tensor.shape)
+    return read(tensor, torch.bfloat16, *tensor.shape)
 
 
 def _parameter(tensor: Tensor, *shape: int) -> Tensor:
-    return _read(tensor, torch.float32, *shape)
+    return read(tensor, torch.float32, *shape)
 
 
 def _bias(bias: Tensor | None, channels: int) -> Tensor:
     """The bias, or an empty tensor where there is none: its address is 0, for C no bias."""
-    return _new(torch.float32, 0) if bias is None else _parameter(bias, channels)
-
-
-def _read(tensor: Tensor, dtype: torch.dtype, *shape: int) -> Tensor:
-    if tensor.shape != shape or not tensor.is_cpu:
-        got = f"{tuple(tensor.shape)} on {tensor.device}"
-        raise ValueError(f"the C kernels need a tensor {shape} on the CPU, got {got}")
-    tensor = tensor.to(dtype).resolve_neg().contiguous(memory_format=_layout(shape))
-    return with_memory(tensor)
+    return new(torch.float32, 0) if bias is None else _parameter(bias, channels)
 
 
 def _halved(fine: Tensor) -> tuple[int, int, int, int]:
@@ -138,20 +115,3 @@ def _halved(fine: Tensor) -> tuple[int, int, int, int]:
 def _require(F: int, C: int, H: int, W: int) -> None:
     if not fits(F, C, H, W):
         raise ValueError(f"the C kernels do not take {F} and {C} channels at {H} x {W}")
-
-
-def _new(dtype: torch.dtype, *shape: int) -> Tensor:
-    return torch.empty(shape, dtype=dtype, device="cpu", memory_format=_layout(shape))
-
-
-def _layout(shape: tuple[int, ...]) -> torch.memory_format:
-    return _LAST if len(shape) == 4 else torch.contiguous_format
-
-
-def _places(count: int) -> Tensor:
-    """Memory for `count` numbers of 32 bits."""
-    return torch.empty(count, dtype=torch.int32, device="cpu")
-
-
-def _threads() -> int:
-    return torch.get_num_threads()

@@ -41,6 +41,32 @@ def rows(tensor: Tensor, *shape: int, kept: torch.dtype = torch.float32) -> Tens
     return with_memory(tensor)
 
 
+def read(tensor: Tensor, dtype: torch.dtype, *shape: int) -> Tensor:
+    """`tensor`, of `shape`, in `dtype`, contiguous; images with the channels last.
+
+    Raises ValueError as `rows` does.
+    """
+    if tensor.shape != shape or not tensor.is_cpu:
+        got = f"{tuple(tensor.shape)} on {tensor.device}"
+        raise ValueError(f"the C kernels need a tensor {shape} on the CPU, got {got}")
+    tensor = tensor.to(dtype).resolve_neg().contiguous(memory_format=_layout(shape))
+    return with_memory(tensor)
+
+
+def new(dtype: torch.dtype, *shape: int) -> Tensor:
+    """Memory for a result, laid out as `read` reads."""
+    return torch.empty(shape, dtype=dtype, device="cpu", memory_format=_layout(shape))
+
+
+def places(count: int) -> Tensor:
+    """Memory for `count` numbers of 32 bits."""
+    return torch.empty(count, dtype=torch.int32, device="cpu")
+
+
+def _layout(shape: tuple[int, ...]) -> torch.memory_format:
+    return torch.channels_last if len(shape) == 4 else torch.contiguous_format
+
+
 def with_memory(tensor: Tensor) -> Tensor:
     """`tensor`. Raises ValueError for one without memory of its own."""
     if not tensor.data_ptr() and tensor.numel():
