@@ -216,9 +216,7 @@ def test_every_layer_starts_with_its_share_of_1_over_fan_in(
     network = architectures.build(name, shape, 10)
     built = model.build(network, seed=0, init=init, latent_dim=10, image_shape=shape)
     layers = [m for m in built.modules() if hasattr(m, "weight")]
-    assert {type(m) for m in layers} >= (
-        {Linear} if "mlp" in name else {Linear, ConvTranspose2d}
-    )
+    assert {type(m) for m in layers} >= ({Linear} if "mlp" in name else {Linear, ConvTranspose2d})
     for layer in layers:
         weight, variance = layer.weight.detach(), share / fan_in(layer)
         spread = 5 / weight.numel() ** 0.5  # five deviations and more: a uniform's kurtosis is 1.8
