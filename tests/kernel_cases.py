@@ -35,6 +35,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from betavae_core.kernels.c import bfloat16, library
 
@@ -63,6 +64,57 @@ def needs_bfloat16() -> None:
     needs_c()
     if not bfloat16.compiled():
         pytest.skip("this processor does not multiply bfloat16")
+
+
+def noted_calls(patch: pytest.MonkeyPatch, kernels: ModuleType, *names: str) -> list[str]:
+    """The launchers of those names that run, in order, on a processor that prefers them."""
+    needs_bfloat16()
+    found: list[str] = []
+
+    def noted(name: str, kernel: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args, **kwargs: (found.append(name), kernel(*args, **kwargs))[1]
+
+    patch.setattr(bfloat16, "preferred", lambda: True)
+    for name in names:
+        patch.setattr(kernels, name, noted(name, getattr(kernels, name)))
+    return found
+
+
+def assert_threads_change_no_bit(results: Callable[[], Iterable[torch.Tensor]]) -> None:
+    """Fails where `results` on one, two, three and eleven threads differ in a bit."""
+    threads, each = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3, 11):
+            torch.set_num_threads(count)
+            each.append(list(results()))
+    finally:
+        torch.set_num_threads(threads)
+    for others in each[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(each[0], others, strict=True))
+
+
+def assert_watched_gradients_are_computed_anew(
+    y: torch.Tensor, inputs: tuple[torch.Tensor, ...], calls: list[str]
+) -> None:
+    """Fails where a kernel runs in a batch of gradients, which is a vmap, or in a traced one.
+
+    `calls` are the kernels' so far; the gradients may differ by bfloat16's rounding.
+    """
+    calls.clear()
+    dy = torch.randn(3, *y.shape, generator=torch.Generator().manual_seed(1)).bfloat16()
+
+    def gradients(dy: torch.Tensor, **settings: Any) -> tuple[torch.Tensor, ...]:
+        return torch.autograd.grad(y, inputs, dy, retain_graph=True, **settings)
+
+    batch = gradients(dy, is_grads_batched=True)
+    traced = make_fx(gradients)(dy[0])
+    assert not calls
+    for i, one in enumerate(dy):
+        for ours, batched, again in zip(gradients(one), batch, traced(one), strict=True):
+            bound = 0.02 * ours.abs().max().item()
+            torch.testing.assert_close(ours, batched[i], rtol=0, atol=bound)
+            torch.testing.assert_close(ours, again, rtol=0, atol=bound)
+    assert calls
 
 
 def kernel_module(backend: str, stem: str) -> ModuleType:

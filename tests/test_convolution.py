@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from kernel_cases import needs_bfloat16
+from kernel_cases import assert_watched_gradients_are_computed_anew, noted_calls
 from torch import Tensor, nn
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from betavae_core import layers
 from betavae_core.kernels.c import bfloat16 as processor
@@ -20,21 +19,7 @@ bfloat16 = torch.autocast("cpu", torch.bfloat16)
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The kernels that run, in order, on a processor that prefers them."""
-    needs_bfloat16()
-    found: list[str] = []
-    monkeypatch.setattr(processor, "preferred", lambda: True)
-    for name in ("conv", "conv_transpose", "conv_weights", "conv_relu"):
-        monkeypatch.setattr(kernels, name, _noted(name, getattr(kernels, name), found))
-    return found
-
-
-def _noted(name: str, kernel: Callable[..., Any], found: list[str]) -> Callable[..., Any]:
-    def noted(*args: Any, **kwargs: Any) -> Any:
-        found.append(name)
-        return kernel(*args, **kwargs)
-
-    return noted
+    return noted_calls(monkeypatch, kernels, "conv", "conv_transpose", "conv_weights", "conv_relu")
 
 
 def images(*shape: int) -> Tensor:
@@ -86,26 +71,11 @@ def test_other_sizes_are_left_to_pytorch(calls: list[str], shape: tuple[int, ...
 def test_a_gradient_that_is_watched_is_pytorch_s(
     calls: list[str], kind: type[layers.Conv2d | layers.ConvTranspose2d], relu: bool
 ) -> None:
-    """A batch of gradients is a vmap, and a traced one must compute anew."""
     layer = kind(32, 32, 4, 2, 1, relu=relu)
     inputs = images(2, 32, 8, 8), *layer.parameters()
     with bfloat16:
         y = layer(inputs[0])
-    calls.clear()
-    dy = torch.randn(3, *y.shape, generator=torch.Generator().manual_seed(1)).bfloat16()
-
-    def gradients(dy: Tensor, **settings: Any) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(y, inputs, dy, retain_graph=True, **settings)
-
-    batch = gradients(dy, is_grads_batched=True)
-    traced = make_fx(gradients)(dy[0])
-    assert not calls
-    for i, one in enumerate(dy):
-        for ours, batched, again in zip(gradients(one), batch, traced(one), strict=True):
-            bound = 0.02 * ours.abs().max().item()
-            torch.testing.assert_close(ours, batched[i], rtol=0, atol=bound)
-            torch.testing.assert_close(ours, again, rtol=0, atol=bound)
-    assert calls
+    assert_watched_gradients_are_computed_anew(y, inputs, calls)
 
 
 @pytest.mark.parametrize("power", [1, 2])

@@ -13,7 +13,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from kernel_cases import NORMAL_ERROR, STEMS, launchers, needs_c, run_sanitized
+from kernel_cases import (
+    NORMAL_ERROR,
+    STEMS,
+    assert_threads_change_no_bit,
+    launchers,
+    needs_c,
+    run_sanitized,
+)
 from numpy.typing import NDArray
 
 from betavae_core.kernels.c import library
@@ -109,16 +116,7 @@ def results(c: SimpleNamespace) -> list[torch.Tensor]:
 
 
 def test_the_number_of_threads_changes_no_bit(c: SimpleNamespace) -> None:
-    threads = torch.get_num_threads()
-    each = []
-    try:
-        for count in (1, 2, 3):
-            torch.set_num_threads(count)
-            each.append(results(c))
-    finally:
-        torch.set_num_threads(threads)
-    for others in each[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(each[0], others, strict=True))
+    assert_threads_change_no_bit(lambda: results(c))
 
 
 def moved(tensor: torch.Tensor, by: int) -> torch.Tensor:

@@ -12,7 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from kernel_cases import STEPS, needs_bfloat16, poisoned_outputs, run_sanitized
+from kernel_cases import (
+    STEPS,
+    assert_threads_change_no_bit,
+    needs_bfloat16,
+    poisoned_outputs,
+    run_sanitized,
+)
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -136,15 +142,7 @@ def results(example: Example) -> list[Tensor]:
 
 @each_case
 def test_the_number_of_threads_changes_no_bit(case: tuple[int, ...]) -> None:
-    threads, each = torch.get_num_threads(), []
-    try:
-        for count in (1, 2, 3, 11):
-            torch.set_num_threads(count)
-            each.append(results(Example(*case)))
-    finally:
-        torch.set_num_threads(threads)
-    for others in each[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(each[0], others, strict=True))
+    assert_threads_change_no_bit(lambda: results(Example(*case)))
 
 
 @each_case

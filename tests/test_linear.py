@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from kernel_cases import needs_bfloat16
+from kernel_cases import assert_watched_gradients_are_computed_anew, noted_calls
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from betavae_core import layers
 from betavae_core.kernels.c import bfloat16 as processor
@@ -20,21 +19,7 @@ bfloat16 = torch.autocast("cpu", torch.bfloat16)
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The kernels that run, in order, on a processor that prefers them."""
-    needs_bfloat16()
-    found: list[str] = []
-    monkeypatch.setattr(processor, "preferred", lambda: True)
-    for name in ("linear", "linear_gradient"):
-        monkeypatch.setattr(kernels, name, _noted(name, getattr(kernels, name), found))
-    return found
-
-
-def _noted(name: str, kernel: Callable[..., Any], found: list[str]) -> Callable[..., Any]:
-    def noted(*args: Any, **kwargs: Any) -> Any:
-        found.append(name)
-        return kernel(*args, **kwargs)
-
-    return noted
+    return noted_calls(monkeypatch, kernels, "linear", "linear_gradient")
 
 
 def layer(n_in: int = 12, n_out: int = 40, relu: bool = True) -> layers.Linear:
@@ -101,26 +86,11 @@ def test_other_shapes_are_left_to_pytorch(calls: list[str], shape: tuple[int, ..
 
 @pytest.mark.parametrize("relu", [True, False])
 def test_a_gradient_that_is_watched_is_pytorch_s(calls: list[str], relu: bool) -> None:
-    """A batch of gradients is a vmap, and a traced one must compute anew."""
     module, x = layer(relu=relu), rows(4, 12)
     inputs = x, *module.parameters()
     with bfloat16:
         y = module(x)
-    calls.clear()
-    dy = torch.randn(3, *y.shape, generator=torch.Generator().manual_seed(1)).bfloat16()
-
-    def gradients(dy: Tensor, **settings: Any) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(y, inputs, dy, retain_graph=True, **settings)
-
-    batch = gradients(dy, is_grads_batched=True)
-    traced = make_fx(gradients)(dy[0])
-    assert not calls
-    for i, one in enumerate(dy):
-        for ours, batched, again in zip(gradients(one), batch, traced(one), strict=True):
-            bound = 0.02 * ours.abs().max().item()
-            torch.testing.assert_close(ours, batched[i], rtol=0, atol=bound)
-            torch.testing.assert_close(ours, again, rtol=0, atol=bound)
-    assert calls
+    assert_watched_gradients_are_computed_anew(y, inputs, calls)
 
 
 def test_a_second_derivative_is_refused_and_not_wrong(calls: list[str]) -> None:
