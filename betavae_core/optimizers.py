@@ -12,10 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from betavae_core.kernels.c.adam import adam
-from betavae_core.ops.backend import choose
-
-_SETTINGS = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
+from betavae_core.ops.adam import Settings, Weights, update, update_with_copies
 
 
 class Adam:
@@ -62,42 +59,25 @@ class Adam:
         if not moved:
             return
         every = len(moved) == len(self.leaves)
-        torch._foreach_add_([self._steps] if every else self._moments(moved)[-1], 1)
-        copied = [i for i in moved if self.leaves[i] is not self.parameters[i]]
-        if copied and choose(self.backend, self.parameters[copied[0]]) == "c":
-            adam(*self._moments(copied), *self._leaves(copied), **self._settings())
-            moved, copied = [i for i in moved if i not in copied], []
-        if moved:
-            self._update(moved, copied)
-
-    def _update(self, moved: Sequence[int], copied: Sequence[int]) -> None:
-        """By PyTorch's kernel, with one call to convert gradients and one for weights."""
-        parameters, means, squares, steps = self._moments(moved)
-        gradients = dict(zip(moved, self._leaves(moved)[1], strict=True))
+        torch._foreach_add_([self._steps] if every else self._weights(moved).steps, 1)
+        settings = Settings(self.param_groups[0]["lr"])
+        alone = [i for i in moved if self.leaves[i] is self.parameters[i]]
+        if alone:
+            update(self._weights(alone), self._gradients(alone), settings)
+        copied = [i for i in moved if i not in alone]
         if copied:
-            wide = [torch.empty_like(self.parameters[i]) for i in copied]
-            torch._foreach_copy_(wide, self._leaves(copied)[1])
-            gradients |= zip(copied, wide, strict=True)
-        torch._fused_adam_(
-            parameters, list(gradients.values()), means, squares, [], steps,
-            weight_decay=0.0, amsgrad=False, maximize=False, **self._settings(),
-        )  # fmt: skip
-        if copied:
-            torch._foreach_copy_(self._leaves(copied)[0], [self.parameters[i] for i in copied])
+            copies = [self.leaves[i] for i in copied]
+            of, gradients = self._weights(copied), self._gradients(copied)
+            update_with_copies(of, copies, gradients, settings, self.backend)
 
-    def _moments(self, indices: Sequence[int]) -> list[list[Tensor]]:
-        """The parameters, their means, squares and steps."""
+    def _weights(self, indices: Sequence[int]) -> Weights:
         names = "exp_avg", "exp_avg_sq", "step"
         moments = [[self.state[i][name] for i in indices] for name in names]
-        return [[self.parameters[i] for i in indices], *moments]
+        return Weights([self.parameters[i] for i in indices], *moments)
 
-    def _leaves(self, indices: Sequence[int]) -> tuple[list[Tensor], list[Tensor]]:
-        """What gradients come to, and the gradients."""
-        leaves = [self.leaves[i] for i in indices]
-        return [*leaves], [leaf.grad for leaf in leaves if leaf.grad is not None]
-
-    def _settings(self) -> dict[str, Any]:
-        return {"lr": self.param_groups[0]["lr"], **_SETTINGS}
+    def _gradients(self, indices: Sequence[int]) -> list[Tensor]:
+        gradients = [self.leaves[i].grad for i in indices]
+        return [gradient for gradient in gradients if gradient is not None]
 
     def state_dict(self) -> dict[str, Any]:
         """The moments, by the parameter's place."""
