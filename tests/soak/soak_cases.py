@@ -24,12 +24,12 @@ class Nursery:
             [sys.executable, script],
             cwd=folder,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
-            text=True,
+            bufsize=0,  # or `begin` might read the next line too, for which `end` would wait
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
-        assert self.process.stdout.readline() == "ready\n"
+        assert self.process.stdout.readline() == b"ready\n"
 
     def begin(
         self, out: Path, settings: dict[str, Any], fault: Any = None, *, sweep: bool = False
@@ -39,8 +39,7 @@ class Nursery:
         arguments = settings if sweep else {"config": settings}
         job = {"out": str(out), "resume": resume, "fault": fault, "sweep": sweep}
         job["settings"] = {} if resume else arguments
-        self.process.stdin.write(json.dumps(job) + "\n")
-        self.process.stdin.flush()
+        self.process.stdin.write(json.dumps(job).encode() + b"\n")
         return int(self.process.stdout.readline())
 
     def end(self) -> tuple[int, str]:
