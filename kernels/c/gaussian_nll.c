@@ -41,8 +41,9 @@ void gaussian_nll_bwd(
 #pragma omp parallel for num_threads(threads) if (B * P > SERIAL)
     for (int64_t b = 0; b < B; b++) {
         float g = dnll[b] * scale;
-        for (int64_t start = 0; start < P; start += RUN) {
-            int64_t n = run_from(start, P), at = b * logits_row + start;
+        for (int64_t start = 0, n; start < P; start += n) {
+            n = half ? run_from(start, P) : P;  // which needs no room
+            int64_t at = b * logits_row + start;
             float room[RUN], slopes[RUN];
             const float *l = widened_run(logit_at(logits, at, half), n, half, room);
             const float *grey = x + b * x_row + start;
