@@ -33,7 +33,7 @@ for name in ${1:-lowest newest}; do
         "$work/$name/bin/betavae" train blobs --arch mlp --steps 20 --out "$work/run-$name"
         "$work/$name/bin/python" -m pytest -o pythonpath= -o filterwarnings=default -m "not slow" \
             tests/test_{reparam_kl,bernoulli_nll,gaussian_nll,kernels_interpreted,kernels_c}.py \
-            tests/test_{resume,storage,training,objectives,model,layers,capture}.py
+            tests/test_{resume,storage,training,objectives,model,layers,capture,optimizers,mixed_precision,linear}.py
     )
     echo "held: $name"
     rm -rf "${work:?}/$name"
