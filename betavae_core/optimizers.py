@@ -64,7 +64,7 @@ class Adam:
         alone = [i for i in moved if self.leaves[i] is self.parameters[i]]
         if alone:
             update(self._weights(alone), self._gradients(alone), settings)
-        copied = [i for i in moved if i not in alone]
+        copied = [i for i in moved if self.leaves[i] is not self.parameters[i]]
         if copied:
             copies = [self.leaves[i] for i in copied]
             of, gradients = self._weights(copied), self._gradients(copied)

@@ -117,6 +117,20 @@ def assert_watched_gradients_are_computed_anew(
     assert calls
 
 
+def assert_a_compiled_backward_is_the_same(
+    loss: torch.Tensor, x: torch.Tensor, calls: list[str]
+) -> None:
+    """Fails where a kernel runs in a backward pass that PyTorch's compiler sees."""
+    (ours,) = torch.autograd.grad(loss, x, retain_graph=True)
+    assert calls
+    calls.clear()
+    x.grad = None
+    torch.compile(lambda value: value.backward(), backend="eager")(loss)
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, ours, rtol=0, atol=0.02 * ours.abs().max().item())
+    assert not calls
+
+
 def kernel_module(backend: str, stem: str) -> ModuleType:
     """The launchers of one op, of `triton` (interpreted here) or `c`."""
     if backend == "c":

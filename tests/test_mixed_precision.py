@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from betavae_core import architectures, layers, mixed_precision
 from betavae_core.config import Config
 from betavae_core.data import from_array
+from betavae_core.kernels.c import bfloat16 as processor
 from betavae_core.mixed_precision import WorkingWeights, cast_layers
 from betavae_core.model import build
 from betavae_core.objectives import Beta
@@ -111,6 +112,7 @@ def test_without_the_kernel_training_is_autocast_s_to_the_bit(
 def test_with_the_kernel_a_step_is_autocast_s_but_for_rounding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(processor, "preferred", lambda: False)  # the kernel of Adam, no other
     with trainer(tmp_path / "ours") as ours:
         ours.advance(1)
     monkeypatch.setattr(mixed_precision, "_CAST", {})

@@ -31,9 +31,7 @@ def rows(tensor: Tensor, *shape: int, kept: torch.dtype = torch.float32) -> Tens
     Raises ValueError for another shape or device, or a tensor without memory of its own: C would
     read what is not there.
     """
-    if tensor.shape != shape or not tensor.is_cpu:
-        got = f"{tuple(tensor.shape)} on {tensor.device}"
-        raise ValueError(f"the C kernels need a tensor {shape} on the CPU, got {got}")
+    _require(tensor, shape)
     if tensor.dtype not in (torch.float32, kept) or tensor.is_neg():
         tensor = tensor.to(torch.float32).resolve_neg()
     if not tensor.is_contiguous() and tensor.stride(-1) != 1:
@@ -46,9 +44,7 @@ def read(tensor: Tensor, dtype: torch.dtype, *shape: int) -> Tensor:
 
     Raises ValueError as `rows` does.
     """
-    if tensor.shape != shape or not tensor.is_cpu:
-        got = f"{tuple(tensor.shape)} on {tensor.device}"
-        raise ValueError(f"the C kernels need a tensor {shape} on the CPU, got {got}")
+    _require(tensor, shape)
     tensor = tensor.to(dtype).resolve_neg().contiguous(memory_format=_layout(shape))
     return with_memory(tensor)
 
@@ -65,6 +61,12 @@ def places(count: int) -> Tensor:
 
 def _layout(shape: tuple[int, ...]) -> torch.memory_format:
     return torch.channels_last if len(shape) == 4 else torch.contiguous_format
+
+
+def _require(tensor: Tensor, shape: tuple[int, ...]) -> None:
+    if tensor.shape != shape or not tensor.is_cpu:
+        got = f"{tuple(tensor.shape)} on {tensor.device}"
+        raise ValueError(f"the C kernels need a tensor {shape} on the CPU, got {got}")
 
 
 def with_memory(tensor: Tensor) -> Tensor:
