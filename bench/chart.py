@@ -31,6 +31,7 @@ _COLORS = {
     "compile": "#c8a951",
     "end to end": "#b56576",
     "one at a time": "#7a7a9c",
+    "batched": "#a3a36b",
 }
 _STEP = {
     "vs_eager": "eager",
@@ -38,6 +39,7 @@ _STEP = {
     "vs_compile": "compile",
     "end_to_end": "end to end",
 }
+_POPULATION = {"vs_one_at_a_time": "one at a time", "vs_batched": "batched"}
 
 
 class Bar(NamedTuple):
@@ -89,8 +91,9 @@ def _groups(result: dict[str, Any]) -> dict[tuple[str, str], list[Bar]]:
         spreads = {name: row["ratios"][key] for key, name in _STEP.items()}
         groups[heading] = [Bar(n, _COLORS[n], **s) for n, s in spreads.items() if s]
     for row in result["populations"]:
-        bar = Bar("one at a time", _COLORS["one at a time"], **row["vs_one_at_a_time"])
-        groups[f"{row['models']} × {row['arch']}", "side by side"] = [bar]
+        spreads = {name: row[key] for key, name in _POPULATION.items()}
+        heading = f"{row['models']} × {row['arch']}", "side by side"
+        groups[heading] = [Bar(n, _COLORS[n], **s) for n, s in spreads.items()]
     for row in result["growth"]:
         bars = groups.setdefault((row["axis"].replace("_", " "), "burgess-conv"), [])
         bars.append(Bar(f"{row['value']}, eager", _COLORS["eager"], **row["vs_eager"]))

@@ -7,7 +7,6 @@ there is none.
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -19,7 +18,7 @@ import torch
 
 from betavae_core import __version__
 from betavae_core.errors import UsageError
-from betavae_core.hardware import choose_device, environment
+from betavae_core.hardware import choose_device, cores, environment
 from betavae_core.ops import backend
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -31,11 +30,10 @@ _GPU_FACTS = (
 
 def machine(device: str) -> dict[str, Any]:
     """Processor, cores, threads, kernels, and the GPU (null unless `device` is `cuda`)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "device": device,
         "cpu": environment("cpu")["device"],
-        "cores": cores,
+        "cores": cores(),
         "threads": torch.get_num_threads(),
         "kernels": backend.identity("auto", torch.device(device)),
         "gpu": environment("cuda")["device"] if device == "cuda" else None,

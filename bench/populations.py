@@ -1,7 +1,11 @@
-"""The suite `populations`: many models side by side against one at a time, in models x steps / s.
+"""The suite `populations`: many models at once against one at a time, in models x steps a second.
 
-One at a time a model has all the threads, as in `train`; side by side each has a process and a
-thread, as in `sweep`. Both take turns; the processes that wait for theirs sleep.
+    one_at_a_time  a model by itself, as in `train`
+    side_by_side   as in `sweep`: on a CPU each model in a process of one thread, on a GPU as
+                   branches of one graph
+    batched        as one model with batched weights (batched.py)
+
+Each is one process or more, warm and asleep until its turn comes.
 """
 
 from __future__ import annotations
@@ -11,19 +15,26 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
+from betavae_core.bench.batched import Batched
 from betavae_core.bench.step import advance, rectangles, training
 from betavae_core.bench.timing import Spread
+from betavae_core.hardware import cores
+from betavae_core.loop import Team
 from betavae_core.populations.crew import ONE_THREAD
+from betavae_core.populations.together import MODELS
 
 ARCHITECTURES = ("burgess-conv", "mlp")
-_STEPS = 64  # a turn: a block of the feed
+RATIOS = {"vs_one_at_a_time": "one_at_a_time", "vs_batched": "batched"}
+Process = subprocess.Popen[str]
+_STEPS = {"team": 64, "batched": 16}  # a turn: a block of the feed, and less of what is slow
 _WORKER = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from betavae_core.bench.populations import worker; worker(sys.argv[2])"
+    "from betavae_core.bench.populations import worker; worker(*sys.argv[2:])"
 )
 
 
@@ -35,77 +46,105 @@ def run(
     architectures: Sequence[str] = ARCHITECTURES,
     **_: Any,
 ) -> list[dict[str, Any]]:
-    """A row an architecture, on a CPU. On a GPU a sweep trains one model at a time: no rows."""
-    if device != "cpu":
-        progress("populations: on a GPU models train one after another; nothing to compare")
-        return []
+    """A row an architecture."""
     rows = []
     for arch in architectures:
         progress(f"a population of {arch}")
-        rows.append(measure(arch, seconds / len(architectures)))
+        rows.append(measure(arch, device, seconds / len(architectures)))
     return rows
 
 
-def measure(arch: str, seconds: float) -> dict[str, Any]:
-    """The row of one architecture: as many models as the process has cores."""
-    models = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+def measure(arch: str, device: str, seconds: float) -> dict[str, Any]:
+    """The row of one architecture: as many models as `sweep` trains at once."""
+    models = cores() if device == "cpu" else MODELS
     with ExitStack() as stack:
-        alone = stack.enter_context(process(arch, {}))
-        crew = [stack.enter_context(process(arch, ONE_THREAD)) for _ in range(models or 1)]
-        speeds: dict[str, list[float]] = {"one_at_a_time": [], "side_by_side": []}
+        subjects = _start(stack, arch, device, models)
+        speeds: dict[str, list[float]] = {name: [] for name in subjects}
         deadline = time.perf_counter() + seconds
-        while not speeds["side_by_side"] or time.perf_counter() < deadline:
-            speeds["one_at_a_time"].append(speed([alone]))
-            speeds["side_by_side"].append(speed(crew))
-    pairs = zip(speeds["side_by_side"], speeds["one_at_a_time"], strict=True)
+        while not speeds["batched"] or time.perf_counter() < deadline:
+            for name, (steps, processes) in subjects.items():
+                speeds[name].append(steps / turn(processes))
     return {
         "arch": arch,
-        "models": len(crew),
+        "models": models,
         "model_steps_per_s": {name: Spread.of(values)._asdict() for name, values in speeds.items()},
-        "vs_one_at_a_time": Spread.of([many / one for many, one in pairs])._asdict(),
+        **{ratio: _ratio(speeds["side_by_side"], speeds[name]) for ratio, name in RATIOS.items()},
     }
 
 
-def speed(processes: Sequence[subprocess.Popen[str]]) -> float:
-    """Models x steps a second while these processes make a turn together."""
+def _start(
+    stack: ExitStack, arch: str, device: str, models: int
+) -> dict[str, tuple[int, list[Process]]]:
+    """What is compared: the models x steps of a turn, and the processes that make it."""
+
+    def start(how: str, count: int, environment: Mapping[str, str] | None = None) -> Process:
+        return stack.enter_context(process(arch, device, how, count, environment or {}))
+
+    alone, batched = start("team", 1), start("batched", models)
+    if device == "cpu":
+        together = [start("team", 1, ONE_THREAD) for _ in range(models)]
+    else:
+        together = [start("team", models)]
+    return {
+        "one_at_a_time": (_STEPS["team"], [alone]),
+        "side_by_side": (models * _STEPS["team"], together),
+        "batched": (models * _STEPS["batched"], [batched]),
+    }
+
+
+def _ratio(fast: Sequence[float], slow: Sequence[float]) -> dict[str, float]:
+    return Spread.of([one / other for one, other in zip(fast, slow, strict=True)])._asdict()
+
+
+def turn(processes: Sequence[Process]) -> float:
+    """The seconds that a turn takes these processes together."""
     start = time.perf_counter()
     for one in processes:
         _say(one, "go")
     for one in processes:
         _hear(one)
-    return len(processes) * _STEPS / (time.perf_counter() - start)
+    return time.perf_counter() - start
 
 
 @contextmanager
-def process(arch: str, environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+def process(
+    arch: str, device: str, how: str, models: int, environment: Mapping[str, str]
+) -> Iterator[Process]:
     """A worker that is warm and waits; it ends with its stdin."""
-    command = [sys.executable, "-P", "-c", _WORKER, json.dumps([*map(str, sys.path)]), arch]
+    path = json.dumps([*map(str, sys.path)])
+    command = [sys.executable, "-P", "-c", _WORKER, path, arch, device, how, str(models)]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=os.environ | environment, **pipes) as worker:
+    with subprocess.Popen(command, env={**os.environ, **environment}, **pipes) as worker:
         _hear(worker)
         yield worker
         assert worker.stdin is not None
         worker.stdin.close()
 
 
-def worker(arch: str) -> None:
+def worker(arch: str, device: str, how: str, models: str) -> None:
     """Make a turn of steps for each line of stdin, and answer with one."""
-    shape = (1, 28, 28) if arch == "mlp" else (1, 64, 64)
-    with training(arch, rectangles(shape, 1024), "cpu") as trainer:
-        advance(trainer, _STEPS)
+    dataset = rectangles((1, 28, 28) if arch == "mlp" else (1, 64, 64), 1024)
+    with ExitStack() as stack:
+        trainers = [
+            stack.enter_context(training(arch, dataset, device, seed=seed))
+            for seed in range(int(models))
+        ]
+        act = Batched(trainers).advance if how == "batched" else partial(advance, Team(trainers))
+        for _ in range(2):  # graphs are captured in the second turn at the latest
+            act(_STEPS[how])
         print("ready", flush=True)
         for _ in sys.stdin:
-            advance(trainer, _STEPS)
+            act(_STEPS[how])
             print("done", flush=True)
 
 
-def _say(to: subprocess.Popen[str], line: str) -> None:
+def _say(to: Process, line: str) -> None:
     assert to.stdin is not None
     to.stdin.write(line + "\n")
     to.stdin.flush()
 
 
-def _hear(whom: subprocess.Popen[str]) -> None:
+def _hear(whom: Process) -> None:
     assert whom.stdout is not None
     if not whom.stdout.readline():
         raise RuntimeError("a worker of the bench ended; its last words are above")

@@ -123,11 +123,12 @@ def _speeds(result: dict[str, Any]) -> Table:
 
 
 def _populations(rows: list[dict[str, Any]]) -> Table:
-    columns = ("models", "models × steps/s", "times one at a time")
+    columns = ("models", "models × steps/s", "times one at a time", "times batched")
     table = _table("Side by side", columns)
     for row in rows:
         rate = f"{row['model_steps_per_s']['side_by_side']['median']:,.0f}"
-        table.add_row(row["arch"], str(row["models"]), rate, _times(row["vs_one_at_a_time"]))
+        ratios = [_times(row[name]) for name in populations.RATIOS]
+        table.add_row(row["arch"], str(row["models"]), rate, *ratios)
     return table
 
 

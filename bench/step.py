@@ -6,7 +6,7 @@
     end_to_end      the eager loop with its DataLoader
 
 Each is how many times faster ours trains. Ours always includes its data, its noise and reading the
-loss at the interval of the log, whatever the other leaves out: it is `Trainer.advance`, and a
+loss at the interval of the log, whatever the other leaves out: it is `Team.advance`, and a
 round holds whole blocks of 64 steps, for which indices and noise are drawn at once.
 
 Before anything is timed, the loss and every gradient of each loop are compared with ours, for the
@@ -33,6 +33,7 @@ from betavae_core.bench.timing import Rounds, Timed, interleave
 from betavae_core.config import Config
 from betavae_core.data.dataset import Dataset
 from betavae_core.hardware import choose_precision
+from betavae_core.loop import Team, exact
 from betavae_core.objectives import Beta
 from betavae_core.run_directory import RunDirectory
 from betavae_core.runs import make_model
@@ -119,18 +120,21 @@ def measure(trainer: Trainer, seconds: float, compiled: bool) -> dict[str, Any]:
 
 def timed(trainer: Trainer, others: dict[str, Callable[[], object]], seconds: float) -> Rounds:
     """The times of `ours` and of the steps of the others, in turns."""
-    subjects = {"ours": Timed(lambda: advance(trainer, _STEPS), _STEPS)}
+    team = Team([trainer])
+    subjects = {"ours": Timed(lambda: advance(team, _STEPS), _STEPS)}
     subjects |= {name: Timed(step) for name, step in others.items()}
     device = trainer.config.device
     return interleave(subjects, seconds=seconds, device=device, turn=_TURN, cycles=_CYCLES)
 
 
-def advance(trainer: Trainer, steps: int) -> None:
-    """`steps` steps of ours in a block, the loss read as often as a run logs it."""
-    every, before = trainer.config.log_every, trainer.step
-    trainer.advance(steps)
-    if trainer.step // every > before // every:
-        trainer.rows.mean(0).tolist()
+def advance(team: Team, steps: int) -> None:
+    """`steps` steps of ours in a block, the losses read as often as runs log them."""
+    every, before = team.trainers[0].config.log_every, team.trainers[0].step
+    with exact():
+        team.advance(steps)
+    if team.trainers[0].step // every > before // every:
+        for trainer in team.trainers:
+            trainer.rows.mean(0).tolist()
 
 
 def baselines(trainer: Trainer, compiled: bool) -> dict[str, Any]:

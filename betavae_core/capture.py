@@ -1,13 +1,14 @@
-"""A training step as CUDA graphs: what a hundred launches do, replayed with one.
+"""Training steps as CUDA graphs: what a hundred launches do, replayed with one.
 
 A step that can be captured is a function of tensors alone: it reads nothing on the host, draws
 nothing from a generator, and its shapes do not depend on data. Step number, batch, noise and log
-live in tensors of their own that it reads and writes (see `Trainer`).
+live in tensors of their own that it reads and writes (see `Trainer`). The steps of many models are
+parallel branches of one graph: a small model leaves most of a GPU to the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -16,18 +17,20 @@ _WARM_UP = 3  # steps before a capture: kernels are compiled and workspaces made
 
 
 class Steps:
-    """Takes steps, one call of `step` each; on a GPU, if `captured`, by replaying graphs.
+    """Takes steps: one call of each of `branches`, which share nothing that a step changes.
 
-    The first steps run as they are, on a stream of their own, as a capture needs.
+    On a GPU, if `captured`, by replaying graphs. The first steps run as they are, each branch on
+    the stream of its own that it has in the graphs.
     """
 
-    def __init__(self, step: Callable[[], None], captured: bool) -> None:
-        self.captured, self._step = captured, step
+    def __init__(self, branches: Sequence[Callable[[], None]], captured: bool) -> None:
+        self.captured, self._branches = captured, branches
+        self._streams = [torch.cuda.Stream() for _ in branches] if captured else []
         self._warm = 0
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
 
     def __call__(self, count: int) -> None:
-        """Take `count` steps."""
+        """Take `count` steps of each branch."""
         while count:
             size = self._take(count)
             count -= size
@@ -35,11 +38,12 @@ class Steps:
     def _take(self, most: int) -> int:
         """Take some steps, and say how many."""
         if not self.captured:
-            self._step()
+            for step in self._branches:
+                step()
             return 1
         if self._warm < _WARM_UP:
             self._warm += 1
-            self._beside()
+            self._side_by_side(1)
             return 1
         size = MANY if most >= MANY else 1
         if size not in self._graphs:
@@ -47,17 +51,23 @@ class Steps:
         self._graphs[size].replay()
         return size
 
-    def _beside(self) -> None:
-        """One step on a stream of its own."""
-        here, beside = torch.cuda.current_stream(), torch.cuda.Stream()
-        beside.wait_stream(here)
-        with torch.cuda.stream(beside):
-            self._step()
-        here.wait_stream(beside)
+    def _side_by_side(self, count: int) -> None:
+        """Steps of every branch on its stream: all begin after what is before, and end together.
+
+        They begin at one event: PyTorch has 32 streams in all, and a branch may have got `here`.
+        """
+        here = torch.cuda.current_stream()
+        begin = here.record_event()
+        for step, beside in zip(self._branches, self._streams, strict=True):
+            beside.wait_event(begin)
+            with torch.cuda.stream(beside):
+                for _ in range(count):
+                    step()
+        for beside in self._streams:
+            here.wait_stream(beside)
 
     def _capture(self, size: int) -> torch.cuda.CUDAGraph:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            for _ in range(size):
-                self._step()
+            self._side_by_side(size)
         return graph

@@ -24,6 +24,7 @@ from betavae_core.errors import UsageError
 CUSTOM = "custom"  # an architecture or an objective of the user's own, passed to `train`
 TARGETS = {"controlvae": "target_kl", "geco": "target_recon"}  # what is held, by choosing β
 DEFAULT_STEPS = {"cpu": 1_500, "cuda": 30_000}
+DEFAULT_CHECKPOINT_EVERY = {"cpu": 1_000, "cuda": 10_000}  # a GPU is not to wait for disks
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Config:
     backend: str = "auto"
     seed: int = 0
     log_every: int = 50
-    checkpoint_every: int = 1_000
+    checkpoint_every: int | None = None  # by the device
 
     def __post_init__(self) -> None:
         if isinstance(self.hidden, list):
@@ -97,6 +98,7 @@ class Config:
             steps=steps,
             epochs=None,
             capacity_steps=self.capacity_steps or steps,
+            checkpoint_every=self.checkpoint_every or DEFAULT_CHECKPOINT_EVERY[device],
             device=device,
             precision=precision,
         )
@@ -248,6 +250,7 @@ _OPTIONAL = {
     "beta",
     "beta_norm",
     "capacity_steps",
+    "checkpoint_every",
     "arch",
     "steps",
     "epochs",

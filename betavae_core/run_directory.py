@@ -18,7 +18,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from typing import Any
 from torch import Tensor
 
 from betavae_core.config import Config, read_toml
-from betavae_core.errors import DataError, UsageError
+from betavae_core.errors import DataError, TrainingError, UsageError
 from betavae_core.storage import (
     PARTIAL,
     make_folder,
@@ -101,6 +102,17 @@ class RunDirectory:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """What goes on within writes here: that it cannot is a TrainingError, which says so."""
+        try:
+            yield
+        except OSError as error:
+            raise TrainingError(
+                f"{self.path} cannot be written: {error.strerror or error}; {kept(self.path)}; "
+                "mend that, and go on with --resume"
+            ) from None
 
     def extend(self, config: Config) -> None:
         """Replace the settings by those of a longer run: its result is no longer this one's."""

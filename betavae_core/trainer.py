@@ -1,4 +1,4 @@
-"""The step and the loop: what changes during training, how it is saved and taken back.
+"""A model in training: its step, what is due after a step, how all of it is saved and taken back.
 
 Randomness has no state (see `feed`), so a checkpoint of the weights, the optimizer and the rows of
 the log not yet written is all that the next step depends on.
@@ -6,25 +6,21 @@ the log not yet written is all that the next step depends on.
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from math import isfinite
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from betavae_core.capture import Steps
 from betavae_core.config import CUSTOM, Config
 from betavae_core.controllers import Controller
 from betavae_core.data.dataset import Dataset
 from betavae_core.data.resident import Resident
 from betavae_core.data.split import split
-from betavae_core.errors import Interrupted, TrainingError, UsageError
+from betavae_core.errors import TrainingError, UsageError
 from betavae_core.evaluation import report
 from betavae_core.feed import BLOCK, Feed
 from betavae_core.hardware import environment
@@ -39,28 +35,6 @@ from betavae_core.runs import flatten_state, restore_state
 Progress = Callable[[int, int, dict[str, Any]], None]
 
 _WARM_UP = 10  # steps that `images_per_s` leaves out
-
-
-@contextmanager
-def interruptions() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C (or SIGTERM) has been pressed; a second one acts at once."""
-    pressed = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set  # only the main thread may handle signals
-        return
-    before: dict[int, Any] = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
-
-    def press(number: int, frame: Any) -> None:
-        pressed.set()
-        signal.signal(number, before[number])
-
-    for number in before:
-        signal.signal(number, press)
-    try:
-        yield pressed.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class Clock:
@@ -88,7 +62,11 @@ class Clock:
 
 
 class Trainer:
-    """A model in training, from step to step, and its checkpoints in `directory`."""
+    """A model in training, from step to step, and its checkpoints in `directory`.
+
+    Args:
+        images: those of `dataset`, where they are on the device already.
+    """
 
     def __init__(
         self,
@@ -98,6 +76,7 @@ class Trainer:
         config: Config,
         directory: RunDirectory,
         progress: Progress | None = None,
+        images: Resident | None = None,
     ) -> None:
         self.config, self.directory = config, directory
         self.progress = progress or (lambda step, steps, row: None)
@@ -110,14 +89,13 @@ class Trainer:
         )
         memory = objective if isinstance(objective, torch.nn.Module) else torch.nn.Module()
         self.objective, self.memory = objective, memory.to(self.device)
-        self.images = Resident(dataset, self.device)
+        self.dataset, self.images = dataset, images or Resident(dataset, self.device)
         self.splits = dict(zip(("train", "test"), split(dataset), strict=True))
         self.kernels = backend.identity(config.backend, self.device)
         self.feed = self._feed()
         self.clock = Clock(0)
         self.step = 0
         self.counter = torch.zeros((), dtype=torch.int64, device=self.device)  # the same, there
-        self.take = Steps(self._take_step, captured=self._can_be_captured())
         moved = ["beta"] if isinstance(objective, Controller) else []
         self.scalars = ["loss", "recon_nll", "kl", *moved]
         columns = len(self.scalars) + config.latent_dim
@@ -153,19 +131,16 @@ class Trainer:
         ours = config.arch != CUSTOM and config.optimizer == "adam" and config.precision == "bf16"
         return cast_layers(self.model, self.device.type) if ours else []
 
-    def _can_be_captured(self) -> bool:
+    def can_be_captured(self) -> bool:
         """On a GPU, with Adam, and an objective that is known to read nothing on the host."""
         known = self.config.objective != "custom" and self.config.optimizer == "adam"
         return self.device.type == "cuda" and known
 
-    def advance(self, steps: int = 1) -> None:
-        """Optimizer steps, all in one block of the feed, and their rows of the log."""
-        self.feed.prepare(self.step)
-        self.take(steps)
-        self.step += steps
+    def take_step(self) -> None:
+        """One step, from tensors to tensors: the host reads nothing, so a GPU can replay it.
 
-    def _take_step(self) -> None:
-        """One step, from tensors to tensors: the host reads nothing, so a GPU can replay it."""
+        The feed has it at hand, and `step` is the caller's to advance.
+        """
         x, noise = self.feed.at(self.counter)
         bf16 = self.config.precision == "bf16"
         with self.weights.in_use(), torch.autocast(self.device.type, torch.bfloat16, bf16):
@@ -181,32 +156,35 @@ class Trainer:
         self.rows.index_copy_(0, self.counter.reshape(1) % len(self.rows), row[None])
         self.counter += 1
 
-    def _stride(self, last: int) -> int:
+    def until_due(self) -> int:
         """How many steps go by before the host has something to do."""
-        if not self.take.captured:
-            return 1
-        intervals = self.config.log_every, self.config.checkpoint_every, BLOCK
-        return min(last - self.step, *(n - self.step % n for n in intervals))
+        intervals = self.config.log_every, self.checkpoint_every, BLOCK
+        return min(self.last - self.step, *(n - self.step % n for n in intervals))
 
-    def fit(self) -> None:
-        """Train to the last step; what is due is logged and saved on the way.
+    @property
+    def last(self) -> int:
+        """The step to stop at."""
+        return self.config.steps or 0
 
-        Raises TrainingError when the loss or a weight becomes non-finite, and Interrupted.
+    @property
+    def checkpoint_every(self) -> int:
+        """Steps from one checkpoint to the next."""
+        return self.config.checkpoint_every or self.last
+
+    def course(self) -> Iterator[bool]:
+        """What is to be done around the steps: True stands where the next ones are to be taken.
+
+        Raises TrainingError when the loss or a weight becomes non-finite, and OSError.
         """
-        last, self.clock = self.config.steps or 0, Clock(self.step)
-        exact = torch.backends.cudnn.flags(enabled=True, deterministic=True)
-        with exact, interruptions() as stop:
-            while self.step < last:
-                self.advance(self._stride(last))
-                self.clock.tick(self.step)
-                if self.step % self.config.log_every == 0:
-                    self._log()
-                if stop():
-                    self._checkpoint()
-                    raise Interrupted(self.step, self.directory.path)
-                if self.step % self.config.checkpoint_every == 0 and self.step < last:
-                    self._checkpoint()
-        self._checkpoint()  # before the last line of the log, which a longer run would not have
+        self.clock = Clock(self.step)
+        while self.step < self.last:
+            yield True
+            self.clock.tick(self.step)
+            if self.step % self.config.log_every == 0:
+                self._log()
+            if self.step % self.checkpoint_every == 0 and self.step < self.last:
+                self.checkpoint()
+        self.checkpoint()  # before the last line of the log, which a longer run would not have
         if self.step % self.config.log_every:
             self._log()
 
@@ -230,7 +208,7 @@ class Trainer:
         self.directory.append("metrics.jsonl", row)
         timing = {"step": self.step, "seconds": self.clock.seconds()}
         self.directory.append("timings.jsonl", timing)
-        self.progress(self.step, self.config.steps or 0, row)
+        self.progress(self.step, self.last, row)
 
     def _recent(self) -> Tensor:
         """The rows since the last line of the log, in float64. Raises when one is not finite."""
@@ -245,7 +223,7 @@ class Trainer:
             )
         return rows
 
-    def _checkpoint(self) -> None:
+    def checkpoint(self) -> None:
         """Save everything that the next step depends on, if all of it is finite."""
         self._recent()
         for name, parameter in self.model.named_parameters():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from torch import nn
 from betavae_core.config import CUSTOM, Config, checked_names, flag
 from betavae_core.data import canonical
 from betavae_core.data.dataset import Dataset
+from betavae_core.data.resident import Resident
 from betavae_core.data.split import split
-from betavae_core.errors import Interrupted, TrainingError, UsageError
+from betavae_core.errors import Interrupted, UsageError
 from betavae_core.hardware import choose_device, choose_precision, freed_memory_kept
+from betavae_core.loop import fit
 from betavae_core.objectives import OBJECTIVES, Objective
 from betavae_core.run_directory import (
     RunDirectory,
-    kept,
     next_directory,
     read_config,
     read_latest,
@@ -78,27 +80,60 @@ def train(
         return load(out, encoder=encoder, decoder=decoder)  # its data are not needed any more
     dataset = images_of(config, images)
     config = replace(config, data=dataset.name if images is not None else canonical(config.data))
-    settings = _settle(config, dataset, encoder, objective)
     path = Path(out) if out is not None else next_directory(dataset.name)
-    model = make_model(settings, dataset.image_shape, dataset.levels, encoder, decoder)
-    goal = objective or OBJECTIVES[settings.objective].from_config(settings)
+    own = Own(encoder, decoder, objective)
+    with begun(config, dataset, path, saved, own=own, progress=progress) as trainer:
+        if isinstance(trainer, Run):
+            return trainer
+        fit([trainer])
+        return finish(trainer)
+
+
+@dataclass(frozen=True)
+class Own:
+    """What is the user's own in a training, where it is."""
+
+    encoder: nn.Module | None = None
+    decoder: nn.Module | None = None
+    objective: Objective | None = None
+
+
+@contextmanager
+def begun(
+    config: Config,
+    dataset: Dataset,
+    path: Path,
+    saved: Config | None,
+    *,
+    own: Own | None = None,
+    progress: Progress | None = None,
+    images: Resident | None = None,
+) -> Iterator[Trainer | Run]:
+    """The run in `path`, under its lock: to be trained, or with its result if it has one.
+
+    Args:
+        saved: the settings of the run to go on with; None for a new one.
+        images: those of `dataset`, where they are on the device already.
+
+    Raises what `train` raises; Interrupted also for a KeyboardInterrupt of the caller's.
+    """
+    own = own or Own()
+    settings = _settle(config, dataset, own)
+    model = make_model(settings, dataset.image_shape, dataset.levels, own.encoder, own.decoder)
+    goal = own.objective or OBJECTIVES[settings.objective].from_config(settings)
     directory = _occupy(path, settings, saved)
     try:
         if is_finished(path, settings):
-            return load(path, encoder=encoder, decoder=decoder)
-        trainer = Trainer(model, goal, dataset, settings, directory, progress)
-        if saved is not None and settings != saved:
-            directory.extend(settings)
-        trainer.fit()
-        return _finish(trainer, dataset)
+            yield load(path, encoder=own.encoder, decoder=own.decoder)
+            return
+        with directory.writing():
+            trainer = Trainer(model, goal, dataset, settings, directory, progress, images)
+            if saved is not None and settings != saved:
+                directory.extend(settings)
+        yield trainer
     except KeyboardInterrupt:  # before the loop, after it, or the second Ctrl-C in it
         latest = read_latest(path)
         raise Interrupted(latest["step"] if latest else 0, path) from None
-    except OSError as error:
-        raise TrainingError(
-            f"{path} cannot be written: {error.strerror or error}; {kept(path)}; "
-            "mend that, and go on with --resume"
-        ) from None
     finally:
         directory.close()
 
@@ -116,12 +151,12 @@ def draw_all(run: Run, dataset: Dataset) -> None:
     gallery.draw_all(run, dataset)
 
 
-def _finish(trainer: Trainer, dataset: Dataset) -> Run:
+def finish(trainer: Trainer) -> Run:
     """Evaluate the trained model, draw the figures, write the result."""
-    config, path = trainer.config, trainer.directory.path
+    config, directory = trainer.config, trainer.directory
     rate = trainer.clock.images_per_s(trainer.step, config.batch_size)
     summary = {
-        "run": str(path),
+        "run": str(directory.path),
         "data": config.data,
         "steps": trainer.step,
         "seconds": trainer.clock.seconds(),
@@ -130,22 +165,21 @@ def _finish(trainer: Trainer, dataset: Dataset) -> Run:
         "precision": config.precision,
         "objective": config.objective,
         "beta": trainer.beta,
-        "beta_norm": config.norm_of(trainer.beta, dataset.image_shape),
+        "beta_norm": config.norm_of(trainer.beta, trainer.dataset.image_shape),
         **trainer.evaluate(),
     }
-    run = Run(path, config, trainer.model.eval(), summary)
-    draw_all(run, dataset)
-    trainer.directory.finish(trainer.model.state_dict(), trainer.facts, summary)
+    run = Run(directory.path, config, trainer.model.eval(), summary)
+    with directory.writing():
+        draw_all(run, trainer.dataset)
+        directory.finish(trainer.model.state_dict(), trainer.facts, summary)
     return run
 
 
-def _settle(
-    config: Config, dataset: Dataset, encoder: nn.Module | None, objective: Objective | None
-) -> Config:
+def _settle(config: Config, dataset: Dataset, own: Own) -> Config:
     """The settings with nothing left open, and what is the user's own named as such."""
-    if encoder is not None:
+    if own.encoder is not None:
         config = replace(config, arch=CUSTOM)
-    if objective is not None:
+    if own.objective is not None:
         config = replace(config, objective=CUSTOM)
     elif config.objective == CUSTOM:
         raise UsageError("this run was trained with an objective of its own; pass objective")

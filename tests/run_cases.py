@@ -80,15 +80,15 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 def dying(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Any], step: int) -> None:
     """Run `act` until a training is about to take step `step`, where it dies without a word."""
-    advance = Trainer.advance
+    take_step = Trainer.take_step
 
-    def step_or_die(trainer: Trainer, steps: int = 1) -> None:
+    def step_or_die(trainer: Trainer) -> None:
         if trainer.step == step:
             raise Died
-        advance(trainer, steps)
+        take_step(trainer)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "advance", step_or_die)
+        patch.setattr(Trainer, "take_step", step_or_die)
         with pytest.raises(Died):
             act()
 

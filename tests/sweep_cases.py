@@ -49,7 +49,7 @@ def write_images(path: Path) -> str:
 
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sweeps in this process and without pictures of the runs: seconds less."""
-    monkeypatch.setattr(populations, "_crew_size", lambda workers, plan: 0)
+    monkeypatch.setattr(populations, "_in_processes", lambda plan: False)
     monkeypatch.setattr(training, "draw_all", lambda run, dataset: None)
 
 

@@ -162,10 +162,14 @@ def test_models_side_by_side_are_as_many_as_cores(result: dict[str, Any]) -> Non
     rates = row["model_steps_per_s"]
     ratio = rates["side_by_side"]["median"] / rates["one_at_a_time"]["median"]
     assert row["vs_one_at_a_time"]["median"] == pytest.approx(ratio, rel=0.5)
+    assert row["vs_batched"]["p20"] > 0
 
 
 def test_a_worker_that_ends_is_an_error_and_no_figure() -> None:
-    with pytest.raises(RuntimeError, match="ended"), populations.process("nosuch", {}):
+    with (
+        pytest.raises(RuntimeError, match="ended"),
+        populations.process("nosuch", "cpu", "team", 1, {}),
+    ):
         pytest.fail("it did not start")
 
 
@@ -176,7 +180,9 @@ def test_the_table_has_a_line_a_row_and_the_figure_a_bar_a_ratio(
     assert lines == sum(len(result[suite]) for suite in report.SUITES)
     figure = report.figure(result)
     bars = [text for axes in figure.axes for text in axes.texts if text.get_text().endswith("×")]
-    assert len(bars) == 4 + 2 * 2 * len(SIZES) + len(result["populations"]) + len(result["growth"])
+    assert len(bars) == 4 + 2 * 2 * len(SIZES) + 2 * len(result["populations"]) + len(
+        result["growth"]
+    )
     assert save(figure, tmp_path / "bench.png").stat().st_size > 10_000
 
 

@@ -26,13 +26,19 @@ case "$*" in
     -c*) exec "$REAL" "$@" ;;
     *"cli.py check"*) sleep "$CHECK_SLEEP"; echo '{"rows": []}'; echo why >&2; exit "$CHECK" ;;
     *"cli.py bench"*) echo '{"ratios": {}}' ;;
+    *"cli.py train"*) echo '{"images_per_s": 1}' ;;
 esac
+"""
+SANITIZER = """#!/usr/bin/env bash
+while [ "$1" != "$PYTHON" ]; do shift; done
+echo "sanitized without the cache of memory: $PYTORCH_NO_CUDA_MEMORY_CACHING" >>"$CALLS"
+exec "$@"
 """
 PASSED = "tests='4' failures='0' errors='0' skipped='1'"
 SKIPPED = "tests='4' failures='0' errors='0' skipped='4'"
 FILES = {
-    "machine.json", "tests.xml", "tests.json", "check.json", "bench.json", "summary.json",
-    "log.txt",
+    "machine.json", "tests.json", "check.json", "bench.json", "populations.json", "long.json",
+    "summary.json", "log.txt",
 }  # fmt: skip
 
 pytestmark = pytest.mark.skipif(
@@ -44,11 +50,14 @@ def device_script(
     folder: Path, *arguments: str, **settings: str
 ) -> subprocess.CompletedProcess[str]:
     """device.sh run from `folder` with an interpreter that is not one."""
-    stub = folder / "stub"
-    stub.write_text(STUB)
-    stub.chmod(0o755)
+    stub, sanitizer = folder / "stub", folder / "bin" / "compute-sanitizer"
+    sanitizer.parent.mkdir(exist_ok=True)
+    for file, script in ((stub, STUB), (sanitizer, SANITIZER)):
+        file.write_text(script)
+        file.chmod(0o755)
     environment = {
-        **os.environ, "PYTHON": str(stub), "REAL": sys.executable, "CALLS": str(folder / "calls"),
+        **os.environ, "PATH": f"{sanitizer.parent}:{os.environ['PATH']}",
+        "PYTHON": str(stub), "REAL": sys.executable, "CALLS": str(folder / "calls"),
         "COUNTS": PASSED, "CHECK": "0", "CHECK_SLEEP": "0", **settings,
     }  # fmt: skip
     command = ["bash", str(SCRIPT), *arguments]
@@ -70,8 +79,16 @@ def test_the_device_script_leaves_its_files_and_succeeds(tmp_path: Path) -> None
     assert json.loads((out / "bench.json").read_text()) == {"ratios": {}}
     assert "what pytest said" in (out / "log.txt").read_text()
     calls = (tmp_path / "calls").read_text().splitlines()
+    assert "sanitized without the cache of memory: 1" in calls
+    calls = [call for call in calls if not call.startswith("sanitized")]
     assert all(call.startswith(f"{SCRIPT.parent.parent} | ") for call in calls)
     assert "cli.py check --device cuda --json" in "".join(calls)
+    assert "--steps 300000 --batch-size 64" in "".join(calls)
+
+
+def test_the_device_script_runs_the_steps_that_are_named(tmp_path: Path) -> None:
+    assert device_script(tmp_path, "out", "long", "tests").returncode == 0
+    assert [*fates(tmp_path / "out")] == ["tests", "count", "long"]
 
 
 def test_the_device_script_goes_on_after_a_failure_and_tells(tmp_path: Path) -> None:

@@ -5,9 +5,12 @@ That the graphs themselves replay only a GPU can show: tests/test_gpu_training.p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from betavae_core import capture
 from betavae_core.config import Config
 from betavae_core.data import from_array
+from betavae_core.loop import Team
 from betavae_core.objectives import OBJECTIVES as KINDS
 from betavae_core.run_directory import RunDirectory
 from betavae_core.runs import make_model
@@ -66,10 +70,11 @@ def test_the_step_reads_nothing_on_the_host_and_draws_from_no_generator(
     settings: dict[str, Any], backend: str, tmp_path: Path
 ) -> None:
     with trainer(tmp_path / "run", backend=backend, **settings) as one:
-        one.advance()  # the first step makes the optimizer's state
+        Team([one]).advance()  # the first step makes the optimizer's state
         before = torch.random.get_rng_state()
         with Captured():
-            one.take(5)
+            for _ in range(5):
+                one.take_step()
         assert torch.equal(before, torch.random.get_rng_state())
         assert one.counter.item() == 6
 
@@ -91,9 +96,9 @@ def test_many_steps_in_one_call_are_as_many_calls_bit_for_bit(
         trainer(tmp_path / "many", **settings) as many,
     ):
         for _ in range(64 + 37):
-            one.advance()
+            Team([one]).advance()
         for count in (64, 30, 7):
-            many.advance(count)
+            Team([many]).advance(count)
         assert one.step == many.step == many.counter.item()
         assert torch.equal(one.rows, many.rows)
         ours, theirs = one.model.state_dict(), many.model.state_dict()
@@ -105,11 +110,11 @@ def test_the_tensors_of_the_step_stay_where_they_are(tmp_path: Path) -> None:
     with trainer(tmp_path / "run", backend="torch") as one:
         noise = one.feed.noise
         assert noise is not None
-        one.advance(64)
+        Team([one]).advance(64)
         kept = one.feed._block, noise.eps, one.rows, one.counter
         places = [tensor.data_ptr() for tensor in kept]
         first = noise.eps.clone()
-        one.advance(64)
+        Team([one]).advance(64)
         noise.prepare(noise.steps)
         now = one.feed._block, noise.eps, one.rows, one.counter
         assert [tensor.data_ptr() for tensor in now] == places
@@ -119,39 +124,84 @@ def test_the_tensors_of_the_step_stay_where_they_are(tmp_path: Path) -> None:
 class Graph:
     """A graph that replays by calling: what CUDA does, without it."""
 
-    def __init__(self, step: Any, size: int, log: list[int]) -> None:
-        self.step, self.size, self.log = step, size, log
-
-    def replay(self) -> None:
-        self.log.append(self.size)
-        for _ in range(self.size):
-            self.step()
+    def __init__(self, replay: Callable[[], None]) -> None:
+        self.replay = replay
 
 
-def test_graphs_of_many_steps_go_first_and_single_ones_fill_up(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    taken, log = [], []
+class Device:
+    """Streams that note who waits for whom and what runs where, and graphs of what ran in them."""
 
-    def step() -> None:
-        taken.append(1)
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.noted: list[tuple[str, str]] = []
+        self.sizes: list[int] = []
+        self._here = ["main"]
+        self._names = map("beside {}".format, count())
+        monkeypatch.setattr(torch.cuda, "Stream", lambda: self._stream(next(self._names)))
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda: self._stream(self._here[-1]))
+        monkeypatch.setattr(torch.cuda, "stream", self._within)
 
-    steps = capture.Steps(step, captured=True)
-    monkeypatch.setattr(steps, "_beside", step)
-    monkeypatch.setattr(steps, "_capture", lambda size: Graph(step, size, log))
+    def _stream(self, name: str) -> SimpleNamespace:
+        def wait(other: SimpleNamespace) -> None:
+            self.noted.append((name, f"waits for {other.name}"))
+
+        return SimpleNamespace(
+            name=name,
+            wait_stream=wait,
+            wait_event=wait,
+            record_event=lambda: SimpleNamespace(name=f"an event of {name}"),
+        )
+
+    @contextmanager
+    def _within(self, stream: SimpleNamespace) -> Iterator[None]:
+        self._here.append(stream.name)
+        yield
+        self._here.pop()
+
+    def run(self, what: str) -> None:
+        self.noted.append((self._here[-1], what))
+
+    def capture(self, steps: capture.Steps, size: int) -> Graph:
+        def replay() -> None:
+            self.sizes.append(size)
+            steps._side_by_side(size)
+
+        return Graph(replay)
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Device:
+    device = Device(monkeypatch)
+    monkeypatch.setattr(capture.Steps, "_capture", lambda self, size: device.capture(self, size))
+    return device
+
+
+def test_graphs_of_many_steps_go_first_and_single_ones_fill_up(device: Device) -> None:
+    steps = capture.Steps([lambda: device.run("step")], captured=True)
     steps(2 * capture.MANY + 5)
-    assert log == [capture.MANY, capture.MANY, 1, 1]
-    assert len(taken) == 2 * capture.MANY + 5
+    assert device.sizes == [capture.MANY, capture.MANY, 1, 1]
+    assert [what for _, what in device.noted].count("step") == 2 * capture.MANY + 5
     steps(capture.MANY)
-    assert log[-1] == capture.MANY
+    assert device.sizes[-1] == capture.MANY
+
+
+def test_branches_part_at_the_start_and_meet_at_the_end(device: Device) -> None:
+    """No branch waits for another, each begins after what is before, and all end in one stream."""
+    models = [partial(device.run, f"model {n}") for n in range(3)]
+    capture.Steps(models, captured=True)(1)
+    parting = "waits for an event of main"
+    assert device.noted == [
+        *((f"beside {n}", event) for n in range(3) for event in (parting, f"model {n}")),
+        *(("main", f"waits for beside {n}") for n in range(3)),
+    ]
 
 
 def test_a_stride_ends_where_the_host_has_something_to_do(tmp_path: Path) -> None:
     with trainer(tmp_path / "run", log_every=50, checkpoint_every=70) as one:
-        assert one._stride(200) == 1
-        one.take.captured = True
+        team = Team([one])
+        assert team.stride() == 1
+        team.take.captured = True
         ends = []
         while one.step < 200:
-            one.step += one._stride(200)
+            one.step += team.stride()
             ends.append(one.step)
     assert ends == [50, 64, 70, 100, 128, 140, 150, 192, 200]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from betavae_core import Config, train
 from betavae_core.capture import MANY, Steps
+from betavae_core.populations import sweep
 from betavae_core.trainer import Trainer
 
 pytestmark = [
@@ -66,10 +67,36 @@ def test_replayed_graphs_train_as_single_launches_do_bit_for_bit(
     )
     replayed = train(config, images=images, out=tmp_path / "replayed")
     assert sorted(sizes) == [1, MANY]
-    monkeypatch.setattr(Trainer, "_can_be_captured", lambda self: False)
+    monkeypatch.setattr(Trainer, "can_be_captured", lambda self: False)
     launched = train(config, images=images, out=tmp_path / "launched")
     for name in ("metrics.jsonl", "model.safetensors"):
         assert (replayed.path / name).read_bytes() == (launched.path / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(("arch", "side"), [("mlp", 28), ("burgess-conv", 64)])
+def test_models_of_one_graph_train_as_each_does_alone_bit_for_bit(
+    arch: str, side: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "squares.npy", squares(side))
+    config = Config(
+        data=str(tmp_path / "squares.npy"), arch=arch, steps=60, batch_size=32, device="cuda",
+        log_every=50, checkpoint_every=1000,
+    )  # fmt: skip
+    branches: list[int] = []
+    capture = Steps._capture
+    monkeypatch.setattr(
+        Steps,
+        "_capture",
+        lambda self, size: branches.append(len(self._streams)) or capture(self, size),
+    )
+    result = sweep(config, tmp_path / "sweep", betas=[1, 4], seeds=2)
+    assert set(branches) == {4}
+    for row in result["runs"]:
+        settings = replace(config, beta=row["beta"], seed=row["seed"])
+        alone = train(settings, out=tmp_path / row["label"])
+        for name in ("metrics.jsonl", "model.safetensors"):
+            together = Path(row["path"]) / name
+            assert together.read_bytes() == (alone.path / name).read_bytes(), (row["label"], name)
 
 
 def test_training_on_the_gpu_follows_training_on_the_cpu(tmp_path: Path) -> None:

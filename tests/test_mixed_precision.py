@@ -17,6 +17,7 @@ from betavae_core import architectures, layers, mixed_precision
 from betavae_core.config import Config
 from betavae_core.data import from_array
 from betavae_core.kernels.c import bfloat16 as processor
+from betavae_core.loop import Team
 from betavae_core.mixed_precision import WorkingWeights, cast_layers
 from betavae_core.model import build
 from betavae_core.objectives import Beta
@@ -67,14 +68,14 @@ def test_loss_and_gradients_are_autocast_s_to_the_bit(
     arch: str, linear: int, tmp_path: Path
 ) -> None:
     with trainer(tmp_path / "run", arch=arch, backend="torch") as one:
-        one.advance(3)
+        Team([one]).advance(3)
         _compare_with_autocast(one, linear)
 
 
 @pytest.mark.usefixtures("as_on_a_gpu")
 def test_the_same_with_copies_of_convolutions(tmp_path: Path) -> None:
     with trainer(tmp_path / "run", arch="burgess-conv", backend="torch") as one:
-        one.advance(3)
+        Team([one]).advance(3)
         _compare_with_autocast(one, 6 + 8)
 
 
@@ -99,11 +100,11 @@ def test_without_the_kernel_training_is_autocast_s_to_the_bit(
     settings = {"arch": "burgess-conv", "backend": "torch"}
     with trainer(tmp_path / "ours", **settings) as ours:
         assert ours.weights.copies
-        ours.advance(10)
+        Team([ours]).advance(10)
     monkeypatch.setattr(mixed_precision, "_CAST", {})
     with trainer(tmp_path / "theirs", **settings) as theirs:
         assert not theirs.weights.copies
-        theirs.advance(10)
+        Team([theirs]).advance(10)
     assert torch.equal(ours.rows, theirs.rows)
     for p, q in zip(ours.model.parameters(), theirs.model.parameters(), strict=True):
         assert torch.equal(p, q)
@@ -114,10 +115,10 @@ def test_with_the_kernel_a_step_is_autocast_s_but_for_rounding(
 ) -> None:
     monkeypatch.setattr(processor, "preferred", lambda: False)  # the kernel of Adam, no other
     with trainer(tmp_path / "ours") as ours:
-        ours.advance(1)
+        Team([ours]).advance(1)
     monkeypatch.setattr(mixed_precision, "_CAST", {})
     with trainer(tmp_path / "theirs") as theirs:
-        theirs.advance(1)
+        Team([theirs]).advance(1)
     for p, q in zip(ours.model.parameters(), theirs.model.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=2**-22, atol=1e-9)
 
@@ -125,7 +126,7 @@ def test_with_the_kernel_a_step_is_autocast_s_but_for_rounding(
 def test_after_a_step_the_copies_are_the_weights_rounded(tmp_path: Path) -> None:
     with trainer(tmp_path / "run") as one:
         before = [p.detach().clone() for p in one.model.parameters()]
-        one.advance(1)
+        Team([one]).advance(1)
         for p, old in zip(one.model.parameters(), before, strict=True):
             assert p.dtype == torch.float32
             assert not torch.equal(p, old)
@@ -135,7 +136,7 @@ def test_after_a_step_the_copies_are_the_weights_rounded(tmp_path: Path) -> None
 def test_the_model_has_its_own_weights_after_a_step_and_after_a_failure(tmp_path: Path) -> None:
     with trainer(tmp_path / "run") as one:
         names, own = list(one.model.state_dict()), list(one.model.parameters())
-        one.advance(1)
+        Team([one]).advance(1)
         with one.weights.in_use():
             assert all(p.dtype == torch.bfloat16 for p in one.model.parameters())
         with pytest.raises(ValueError, match="stop"), one.weights.in_use():

@@ -9,6 +9,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from betavae_core.architectures import Shape
 from betavae_core.bench import step
+from betavae_core.loop import Team
 
 
 def peak_bytes(call: Callable[[], object]) -> int:
@@ -35,7 +36,8 @@ def _growth(call: Callable[[], object]) -> int:
 def test_a_step_holds_no_more_memory_than_eager(arch: str, shape: Shape) -> None:
     with step.training(arch, step.rectangles(shape, 256), "cpu", batch_size=64) as trainer:
         eager = step.baselines(trainer, compiled=False)["eager"]
-        trainer.advance(62)  # the 64th is the last of a block; the 65th draws the next one
+        team = Team([trainer])
+        team.advance(62)  # the 64th is the last of a block; the 65th draws the next one
         eager.step()
-        ours = max(peak_bytes(lambda: trainer.advance(1)) for _ in range(2))
+        ours = max(peak_bytes(lambda: team.advance(1)) for _ in range(2))
         assert 0 < ours <= peak_bytes(eager.step)

@@ -2,8 +2,8 @@
 
 `sweep` trains every setting with every seed, each an ordinary run, measures how well the models
 disentangle, with factors or without, and recommends a setting. `plan` says what is trained,
-`folder` how a sweep lies on disk, `crew` and `worker` train side by side, `member` makes and scores
-one model, `choice` and `report` draw the conclusion.
+`folder` how a sweep lies on disk, `crew` and `worker` train side by side on a CPU and `together` on
+a GPU, `member` makes and scores one model, `choice` and `report` draw the conclusion.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from betavae_core.config import Config
 from betavae_core.errors import FailureError, Interrupted, UsageError
+from betavae_core.hardware import cores
 from betavae_core.populations.board import Board, Progress, State
 from betavae_core.populations.crew import Crew
 from betavae_core.populations.folder import held, read_result, require_plan, steps_done
-from betavae_core.populations.member import describe, load_images, make
 from betavae_core.populations.plan import Plan, Values, is_count, make_plan
 from betavae_core.populations.report import report
+from betavae_core.populations.together import MODELS, Together
 from betavae_core.run_directory import next_directory
 
 __all__ = ["Progress", "State", "SweepInterrupted", "sweep"]
@@ -51,10 +51,10 @@ def sweep(
 ) -> dict[str, Any]:
     """Train β-VAEs for many β with several seeds each, and recommend a β.
 
-    On a CPU the models train side by side, each on one thread, so that a model's bits do not
-    depend on how many do; on a GPU one after another. A setting's score is the median over its
-    seeds: of MIG where the data have factors, else of UDR (Duan et al. 2020), which needs two
-    seeds. See `choice` for how a recommendation follows.
+    The models train side by side: on a CPU each in a process on one thread, on a GPU as branches
+    of one CUDA graph; a model's bits do not depend on how many do. A setting's score is the median
+    over its seeds: of MIG where the data have factors, else of UDR (Duan et al. 2020), which needs
+    two seeds. See `choice` for how a recommendation follows.
 
     Args:
         config: the settings that all runs share. What the sweep varies is ignored in it, and its
@@ -68,7 +68,8 @@ def sweep(
         seeds: how many; 3 when not given.
         resume: go on with the sweep in `out`: finished runs are found, begun ones go on, and the
             result is that of a sweep that was never interrupted.
-        workers: how many processes; as many as there are cores when not given.
+        workers: how many models at a time; when not given as many as there are cores, and 32 on a
+            GPU.
         progress: called with the `State` of all runs whenever it changes.
 
     Returns:
@@ -84,7 +85,8 @@ def sweep(
     saved = require_plan(out) if resume else None
     axes = {"beta": betas, "beta_norm": beta_norms, "gamma": gammas, "capacity_max": capacities}
     plan = make_plan(config, axes, seeds, saved)
-    size = _crew_size(workers, plan)
+    if workers is not None and not is_count(workers):
+        raise UsageError(f"--workers must be a whole number >= 1, got {workers!r}")
     path = Path(out) if out is not None else next_directory(f"{Path(plan.config.data).stem}-sweep")
     with held(path, plan, resume=resume):
         if (result := read_result(path)) is not None:
@@ -96,7 +98,8 @@ def sweep(
                 stacklevel=2,
             )
         try:
-            return _finish(plan, path, _train(plan, path, size, progress or (lambda state: None)))
+            board = _train(plan, path, workers, progress or (lambda state: None))
+            return _finish(plan, path, board)
         except (KeyboardInterrupt, Interrupted):
             steps = sum(steps_done(path, job) for job in plan.jobs)
             raise SweepInterrupted(steps, path) from None
@@ -107,42 +110,20 @@ def sweep(
             ) from None
 
 
-def _crew_size(workers: int | None, plan: Plan) -> int:
-    """How many processes train side by side; 0 on a GPU, where this one does."""
-    if workers is not None and not is_count(workers):
-        raise UsageError(f"--workers must be a whole number >= 1, got {workers!r}")
-    if plan.config.device != "cpu":
-        if workers not in (None, 1):
-            raise UsageError(f"--workers must be 1 on a GPU, got {workers}; leave it out")
-        return 0
-    return workers or _cores()
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _train(plan: Plan, out: Path, size: int, progress: Progress) -> Board:
+def _train(plan: Plan, out: Path, workers: int | None, progress: Progress) -> Board:
     """Train and score every run, and say how it went."""
     jobs = plan.jobs
     board = Board(jobs, {job.label: steps_done(out, job) for job in jobs}, progress)
-    if size:
-        Crew(size, jobs, out, board).work()
-        return board
-    images = load_images(plan.config.data)
-    for job in jobs:
-        board.start(job.label)
-        try:
-            tell = partial(board.advance, job.label)
-            board.finish(job.label, make(job, out, images, tell))
-        except Interrupted:
-            raise
-        except Exception as error:
-            board.fail(job.label, describe(error))
+    if _in_processes(plan):
+        Crew(workers or cores(), jobs, out, board).work()
+    else:
+        Together(workers or MODELS, jobs, out, board).work()
     return board
+
+
+def _in_processes(plan: Plan) -> bool:
+    """On a CPU, where a process of its own is the best that a model can have."""
+    return plan.config.device == "cpu"
 
 
 def _finish(plan: Plan, out: Path, board: Board) -> dict[str, Any]:

@@ -22,9 +22,9 @@ from queue import Empty, Queue
 from threading import Thread
 from typing import Any
 
+from betavae_core.loop import interruptions
 from betavae_core.populations.board import Board
 from betavae_core.populations.plan import Job
-from betavae_core.trainer import interruptions
 
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import traceback
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import AbstractContextManager
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,18 @@ from numpy.typing import ArrayLike
 
 from betavae_core import data
 from betavae_core.data.dataset import Dataset
+from betavae_core.data.resident import Resident
 from betavae_core.data.split import keyed_subset
 from betavae_core.errors import FailureError, UsageError
+from betavae_core.loop import fit
 from betavae_core.metrics import factorvae, higgins, mig, modularity, sap
 from betavae_core.populations.folder import codes_path, run_path
 from betavae_core.populations.plan import Job, has_factors
-from betavae_core.runs import Run, images_of
+from betavae_core.run_directory import read_config
+from betavae_core.runs import Run
 from betavae_core.storage import make_folder, write_atomic
-from betavae_core.training import train
+from betavae_core.trainer import Trainer
+from betavae_core.training import begun, finish
 
 POINTS = 10_000  # images that are encoded to score a model: of the whole data set, by key
 
@@ -35,25 +39,47 @@ _METRICS: dict[str, Callable[..., float]] = {
 }
 
 
-def load_images(source: str) -> Dataset:
-    """All images of `source`, under the name that a run keeps; loaded once for many runs."""
-    return replace(data.load(source), name=source)
+def load_images(source: str, classes: str | None) -> Dataset:
+    """The images of `source`, or some of their classes, loaded once for many runs."""
+    dataset = data.load(source)
+    return dataset if classes is None else data.select_classes(dataset, classes)
+
+
+def begin(
+    job: Job,
+    out: Path,
+    images: Dataset,
+    progress: Callable[[int], None],
+    resident: Resident | None = None,
+) -> AbstractContextManager[Trainer | Run]:
+    """The model of `job`, to be trained, or to go on with, or found trained: as `begun` says.
+
+    `progress` hears of the steps that are done.
+    """
+    path = run_path(out, job.label)
+    saved = read_config(path) if (path / "config.toml").is_file() else None
+
+    def tell(step: int, steps: int, row: dict[str, Any]) -> None:
+        progress(step)
+
+    return begun(job.config, images, path, saved, progress=tell, images=resident)
 
 
 def make(job: Job, out: Path, images: Dataset, progress: Callable[[int], None]) -> dict[str, Any]:
-    """Train the model of `job`, or go on with it, or find it; and its row of sweep.json.
+    """Train the model of `job` if it is not, and give its row of sweep.json.
 
     `progress` hears of the steps that are done. Raises what `train` raises.
     """
-    path = run_path(out, job.label)
-    run = train(
-        job.config,
-        images=images,
-        out=path,
-        resume=(path / "config.toml").is_file(),
-        progress=lambda step, steps, row: progress(step),
-    )
-    return score(job, run, images_of(job.config, images), codes_path(out, job.label))
+    with begin(job, out, images, progress) as trainer:
+        if isinstance(trainer, Trainer):
+            fit([trainer])
+        return end(job, out, images, trainer)
+
+
+def end(job: Job, out: Path, images: Dataset, trained: Trainer | Run) -> dict[str, Any]:
+    """The row of a trained model, once its run has its result."""
+    run = finish(trained) if isinstance(trained, Trainer) else trained
+    return score(job, run, images, codes_path(out, job.label))
 
 
 def score(job: Job, run: Run, images: Dataset, codes_file: Path) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def _listen(messages: Messages) -> None:
 def _work(message: dict[str, Any], channel: TextIO) -> None:
     try:
         job = Job(message["label"], message["setting"], Config(**message["settings"]))
-        out, images = Path(message["out"]), _images(job.config.data)
+        out, images = Path(message["out"]), _images(job.config.data, job.config.classes)
         _say(channel, row=make(job, out, images, lambda step: _say(channel, step=step)))
     except Interrupted:
         raise

@@ -45,7 +45,7 @@ def main() -> None:
     sys.modules["betavae_core.populations.report"].draw = lambda rows, recommended, out: (
         out / "frontier.png"
     )
-    populations._crew_size = lambda workers, plan: 0  # a sweep trains here, not in workers
+    populations._in_processes = lambda plan: False  # a sweep trains here, not in workers
     print("ready", flush=True)
     for line in sys.stdin:
         reading, writing = os.pipe()

@@ -19,6 +19,7 @@ from run_cases import IMAGES, ROOT, assert_same_run, resume, train, without_pict
 
 import betavae_core as bv
 from betavae_core import data, trainer
+from betavae_core.loop import Team
 from betavae_core.objectives import Beta
 from betavae_core.run_directory import RunDirectory
 from betavae_core.runs import make_model
@@ -151,9 +152,9 @@ def one_call(out: Path, strides: list[int]) -> list[bytes]:
     settings = config.resolve(dataset.image_shape, 36, "cpu", "fp32")
     directory = RunDirectory.create(out, settings)
     model = make_model(settings, dataset.image_shape, 255)
-    training = Trainer(model, Beta(4.0), dataset, settings, directory)
+    team = Team([Trainer(model, Beta(4.0), dataset, settings, directory)])
     for steps in strides:
-        training.advance(steps)
+        team.advance(steps)
     directory.close()
     return [p.detach().numpy().tobytes() for p in model.parameters()]
 

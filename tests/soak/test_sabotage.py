@@ -54,9 +54,9 @@ FAULTS = {
         "soak/test_deaths.py -k power",
     ),
     "disk": Fault(
-        "betavae_core/training.py",
-        "    except OSError as error:",
-        "    except ZeroDivisionError as error:",
+        "betavae_core/run_directory.py",
+        "            yield\n        except OSError as error:",
+        "            yield\n        except ZeroDivisionError as error:",
         "soak/test_deaths.py -k full",
     ),
     "idx": Fault("betavae_core/data/files.py", *UNREAD, "soak/test_damage.py -k idx3"),
