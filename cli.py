@@ -132,7 +132,7 @@ def sweep(
     seed: options.Seed = None,
     log_every: options.LogEvery = None,
     checkpoint_every: options.CheckpointEvery = None,
-    workers: Annotated[Count, Option(help="Models at a time [default: the cores; 32 on a GPU].")] = None,
+    workers: Annotated[Count, Option(help="Models at a time [default: cores; GPU: 32].")] = None,
     out: Out = None,
     resume: Annotated[bool, Option("--resume", help="Go on with the sweep in --out.")] = False,
     as_json: Json = False,
