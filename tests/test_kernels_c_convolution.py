@@ -224,7 +224,7 @@ void conv_transpose(bf16 *, float *, float *, int64_t, int64_t, int64_t, int64_t
 void conv_transpose_thin(bf16 *, float *, float *, int64_t, int64_t, int64_t, int64_t, int64_t,
                          int64_t, bf16 *, uint32_t *, float *, int);
 void conv_weights(bf16 *, bf16 *, int64_t, int64_t, int64_t, int64_t, int64_t, float *, float *,
-                  int64_t, uint32_t *, int64_t, int64_t, int);
+                  int64_t, uint32_t *, int64_t, int64_t, int64_t, int);
 void conv_relu(bf16 *, bf16 *, int64_t, int64_t, bf16 *, float *, float *, int64_t, int);
 
 static void *zeros(int64_t bytes) { return calloc(bytes, 1); }
@@ -235,20 +235,21 @@ int main(void) {
     for (int i = 0; i < 6; i++)
         for (int j = 0; j < 5; j++) {
             int64_t F = channels[i], B = sizes[j][0], H = sizes[j][1], W = sizes[j][2];
-            int64_t C = sizes[j][3], rows = (512 + W - 1) / W;
+            int64_t C = sizes[j][3], rows = H > 8 ? 5 : H, together = H > 8 ? 1 : 4;
             int64_t padded = (2 * H + 2) * (2 * W + 2) * F, coarse_padded = (H + 2) * (W + 2) * C;
-            int64_t place = (rows * W / 2 + 1) * (16 * F + C) + 2 * (2 * W + 2) * F;
+            int64_t place = together * ((2 * rows + 2) * 2 * W * F + rows * W / 2 * C);
+            place += 16 + (W + 1) * F + 8;
             bf16 *x = zeros(8 * B * H * W * F), *y = zeros(2 * B * H * W * C);
             bf16 *before = zeros(2 * B * H * W * C);
             float *w = zeros(64 * F * C), *b = zeros(4 * (F > C ? F : C)), *dw = zeros(64 * F * C);
             uint32_t *packed = zeros(32 * F * C), *room = zeros(8 * place);
             bf16 *fine_room = zeros(4 * padded), *coarse_room = zeros(4 * coarse_padded);
-            float *wide_room = zeros(8 * padded);
+            float *wide_room = zeros(8 * (padded + (W + 2) * 16 * F));
             float *parts = zeros(8 * 64 * F * C);
             conv(x, w, b, 1, B, H, W, F, C, y, packed, fine_room, 2);
             if (F <= 4) conv_transpose_thin(y, w, b, 1, B, H, W, F, C, x, packed, wide_room, 2);
             else conv_transpose(y, w, 0, 1, B, H, W, F, C, x, packed, coarse_room, 2);
-            conv_weights(x, y, B, H, W, F, C, dw, parts, 8, room, place, rows, 2);
+            conv_weights(x, y, B, H, W, F, C, dw, parts, 8, room, place, rows, together, 2);
             conv_relu(y, y, B * H * W, C, before, b, parts, 8, 2);
             free(x), free(y), free(before), free(w), free(b), free(dw), free(packed);
             free(room), free(fine_room), free(coarse_room), free(wide_room), free(parts);

@@ -76,34 +76,35 @@ void conv_transpose(
     }
 }
 
-// Adds the 16 F products of each of some coarse pixels to the 4x4 places that it meets.
-INLINED void add_patches(
-    int pixels, Runs a, const uint32_t *w, int64_t F, float *places, int64_t line
-) {
-    float taps[8][16 * THIN];
+// The 16 F products (u, v, f) of each of some coarse pixels.
+INLINED void patches(int pixels, Runs a, const uint32_t *w, int64_t F, float *taps) {
     for (int64_t k = 0; k < 16 * F; k += 16) {
         __m512 sums[8][2] = {0};
         multiply(pixels, 1, a, w + k, 16 * F, sums);
 #pragma GCC unroll 8
-        for (int p = 0; p < pixels; p++) _mm512_storeu_ps(taps[p] + k, sums[p][0]);
+        for (int p = 0; p < pixels; p++) _mm512_storeu_ps(taps + p * 16 * F + k, sums[p][0]);
     }
-    for (int p = 0; p < pixels; p++)
-        for (int64_t u = 0; u < 4; u++)
-            for (int64_t vf = 0; vf < 4 * F; vf += 4) {
-                float *at = places + u * line + p * 2 * F + vf;
-                const float *tap = taps[p] + u * 4 * F + vf;
-                for (int e = 0; e < 4; e++) at[e] += tap[e];
-            }
+}
+
+// Adds the products of a coarse row, with those of a pixel of zeros at both of its ends, to the four
+// fine rows that it meets: two neighbours in it meet in 2 F numbers of each.
+INLINED void add_patches(const float *taps, int64_t W, int64_t F, float *places, int64_t line) {
+    for (int64_t u = 0; u < 4; u++, taps += 4 * F, places += line)
+        for (int64_t j = 0; j <= W; j++) {
+            const float *left = taps + j * 16 * F + 2 * F, *right = taps + (j + 1) * 16 * F;
+            for (int64_t e = 0; e < 2 * F; e++) places[j * 2 * F + e] += left[e] + right[e];
+        }
 }
 
 // conv_transpose to F <= THIN channels, which would leave most of a vector empty; `packed` has
-// 8 F C places, `room` one for a padded fine image a thread.
+// 8 F C places, `room` for a padded fine image and 16 F (W + 2) products a thread.
 void conv_transpose_thin(
     const bf16 *coarse, const float *weight, const float *bias, int64_t relu,
     int64_t B, int64_t H, int64_t W, int64_t F, int64_t C,
     bf16 *fine, uint32_t *packed, float *room, int threads
 ) {
     int64_t K = 16 * F, line = (2 * W + 2) * F, size = (2 * H + 2) * line;
+    int64_t products = K * (W + 2);
     for (int64_t c = 0; c < C; c += 2)
         for (int64_t k = 0; k < K; k++) {
             const float *w = weight + c * K + k;
@@ -111,7 +112,8 @@ void conv_transpose_thin(
         }
 #pragma omp parallel for num_threads(threads)
     for (int64_t b = 0; b < B; b++) {
-        float *padded = room + omp_get_thread_num() * size;
+        float *padded = room + omp_get_thread_num() * (size + products), *taps = padded + size;
+        memset(taps, 0, products * sizeof *taps);
         for (int64_t n = 0; n < line; n++) padded[n] = bias ? bias[n % F] : 0.0f;
         for (int64_t m = 1; m < 2 * H + 2; m++)
             memcpy(padded + m * line, padded, line * sizeof *padded);
@@ -119,10 +121,11 @@ void conv_transpose_thin(
             Runs a = {coarse + (b * H + i) * W * C, C, 1, 0, C};
             float *places = padded + 2 * i * line;
             int64_t j = 0;
-            for (; j + 8 <= W; j += 8, a.from += 8 * C, places += 16 * F)
-                add_patches(8, a, packed, F, places, line);
-            for (; j < W; j += 4, a.from += 4 * C, places += 8 * F)
-                add_patches(4, a, packed, F, places, line);
+            for (; j + 8 <= W; j += 8, a.from += 8 * C) patches(8, a, packed, F, taps + (j + 1) * K);
+            for (; j < W; j += 4, a.from += 4 * C) patches(4, a, packed, F, taps + (j + 1) * K);
+            if (F == 1) add_patches(taps, W, 1, places, line);
+            else if (F == 3) add_patches(taps, W, 3, places, line);
+            else add_patches(taps, W, F, places, line);
         }
         for (int64_t m = 0; m < 2 * H; m++) {
             const float *from = padded + (m + 1) * line + F;

@@ -7,8 +7,6 @@ ValueError for sizes that its kernel does not take.
 
 from __future__ import annotations
 
-from math import ceil
-
 import torch
 from torch import Tensor
 
@@ -16,7 +14,7 @@ from betavae_core.kernels.c.launch import launch, new, places, read
 
 _THIN = 4  # as in bfloat16.h
 _APART, _PART = 8, 2048  # parts of a batch, at most, that are added up apart; their pixels
-_TOGETHER = 256  # pairs of pixels, at least, over which weights are added up at a time
+_TOGETHER = 128  # pairs of pixels, or so, over which weights are added up at a time
 
 
 def fits(F: int, C: int, height: float, width: float) -> bool:
@@ -48,8 +46,9 @@ def conv_transpose(coarse: Tensor, weight: Tensor, bias: Tensor | None, relu: bo
     _require(F, C, H, W)
     coarse, w, b = image(coarse), _parameter(weight, C, F, 4, 4), _bias(bias, F)
     fine = new(torch.bfloat16, B, F, 2 * H, 2 * W)
-    padded = (2 * H + 2) * (2 * W + 2) * F if F <= _THIN else (H + 2) * (W + 2) * C // 2
-    packed, room = places(8 * F * C), places(torch.get_num_threads() * padded)
+    thin = (2 * H + 2) * (2 * W + 2) * F + (W + 2) * 16 * F
+    place = thin if F <= _THIN else (H + 2) * (W + 2) * C // 2
+    packed, room = places(8 * F * C), places(torch.get_num_threads() * place)
     launch(
         "conv_transpose_thin" if F <= _THIN else "conv_transpose",
         coarse, w, b, int(relu),
@@ -65,14 +64,16 @@ def conv_weights(fine: Tensor, coarse: Tensor) -> Tensor:
     _require(F, C, H, W)
     fine, coarse = image(fine), read(coarse, torch.bfloat16, B, C, H, W)
     dw = new(torch.float32, C, F, 4, 4)
-    rows = ceil(2 * _TOGETHER / W)
-    place = (rows * W // 2 + 1) * (16 * F + C) + 2 * (2 * W + 2) * F
+    rows = min(H, max(1, 2 * _TOGETHER // W))
+    together = max(1, 2 * _TOGETHER // (H * W))
+    fine_rows, coarse_rows = together * (2 * rows + 2), together * rows
+    place = fine_rows * 2 * W * F + 16 + coarse_rows * W // 2 * C + (W + 1) * F + 8
     apart = min(_APART, max(2, B * H * W // _PART))
     parts, room = places(apart * 16 * F * C), places(torch.get_num_threads() * place)
     launch(
         "conv_weights",
         fine, coarse, B, H, W, F, C,
-        dw, parts, apart, room, place, rows,
+        dw, parts, apart, room, place, rows, together,
     )  # fmt: skip
     return dw
 

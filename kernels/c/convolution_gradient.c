@@ -4,20 +4,23 @@
 //     conv_relu      db[c]          = sum of dy[i, j, c] where y[i, j, c] > 0
 //
 // One of the images in the first is a gradient: the coarse one of a convolution, the fine one of a
-// transposed one. Its sum over a batch is taken in parts, and these are added up in one order. What
-// a coarse pixel meets is held beside what its neighbour in the row meets, for one instruction
-// multiplies pairs of bfloat16 and adds both products to float32.
+// transposed one. Its sum over a batch is taken in parts, and these are added up in one order. One
+// instruction multiplies pairs of bfloat16 and adds both products to float32: a pair is of neighbours
+// in a coarse row, and of the numbers two columns apart that these meet in a fine one.
 
 #include "bfloat16.h"
 
-// sums[n] = parts[0][n] + ... + parts[apart - 1][n], in this order whatever the threads.
-static void add_parts(const float *parts, int64_t apart, int64_t count, float *sums, int threads) {
-#pragma omp parallel for num_threads(threads) if (count > 8192)
-    for (int64_t n = 0; n < count; n++) {
-        float sum = parts[n];
-        for (int64_t s = 1; s < apart; s++) sum += parts[s * count + n];
-        sums[n] = sum;
-    }
+// sums[c][k] = parts[0][k][c] + ... + parts[apart - 1][k][c], in this order whatever the threads.
+static void add_parts(
+    const float *parts, int64_t apart, int64_t K, int64_t C, float *sums, int threads
+) {
+#pragma omp parallel for num_threads(threads) if (K > 1)
+    for (int64_t k = 0; k < K; k++)
+        for (int64_t c = 0; c < C; c++) {
+            float sum = parts[k * C + c];
+            for (int64_t s = 1; s < apart; s++) sum += parts[(s * K + k) * C + c];
+            sums[c * K + k] = sum;
+        }
 }
 
 // The gradient before a ReLU from that after it and the ReLU's result, and the bias's: its sum over
@@ -37,96 +40,115 @@ void conv_relu(
                 sums[c] += widened(d);
             }
     }
-    add_parts(parts, apart, C, db, threads);
+    add_parts(parts, apart, 1, C, db, threads);
 }
 
 #ifdef __AVX512BF16__
 
 #include <omp.h>
 
-// dw[c][k] += the sum over pairs of fine[k] coarse[c], for 16 numbers k and 16 channels c.
-static void outer(
-    const uint32_t *fine, const uint32_t *coarse, int64_t pairs_met, int64_t C, float *dw, int64_t K
-) {
-    __m512 sums[16];
-#pragma GCC unroll 16
-    for (int c = 0; c < 16; c++) sums[c] = _mm512_loadu_ps(dw + c * K);
-    for (int64_t p = 0; p < pairs_met; p++, fine += 16, coarse += C) {
-        __m512bh x = pairs(fine);
-#pragma GCC unroll 16
-        for (int c = 0; c < 16; c++)
-            sums[c] = _mm512_dpbf16_ps(sums[c], x, everywhere(coarse[c]));
+// `count` blocks of `lines` coarse rows, of `half` pairs of C channels each. In `x` a block has two
+// more than twice as many fine rows, of 4 F pairs for each in `d`, and every block but the last
+// has `block` pairs there.
+typedef struct {
+    const uint32_t *x, *d;
+    int64_t count, block, lines, half, F, C;
+} Met;
+
+// dw[k][c] += the sum over pairs of x[k] d[c], for some k and 32 channels c.
+INLINED void outer(int some, Met met, float *dw) {
+    __m512 sums[8][2];
+#pragma GCC unroll 8
+    for (int k = 0; k < some; k++) {
+        sums[k][0] = _mm512_loadu_ps(dw + k * met.C);
+        sums[k][1] = _mm512_loadu_ps(dw + k * met.C + 16);
     }
-#pragma GCC unroll 16
-    for (int c = 0; c < 16; c++) _mm512_storeu_ps(dw + c * K, sums[c]);
-}
-
-// The lines of a fine image that coarse row i meets, with zeros around the image.
-static void pad_lines(
-    const bf16 *image, int64_t i, int64_t H, int64_t W, int64_t F, bf16 *lines
-) {
-    int64_t line = (2 * W + 2) * F, width = 2 * W * F;
-    memset(lines, 0, 4 * line * sizeof *lines);
-    for (int64_t u = 0; u < 4; u++) {
-        int64_t m = 2 * i + u - 1;
-        if (m < 0 || m >= 2 * H) continue;
-        memcpy(lines + u * line + F, image + m * width, width * sizeof *lines);
-    }
-}
-
-// What two neighbours in a coarse row meet in these lines, as 16 F pairs: 16 of them here, and the
-// next 16 `strip` further.
-static void meet(const bf16 *lines, int64_t line, int64_t F, uint32_t *out, int64_t strip) {
-    for (int64_t u = 0; u < 4; u++, lines += line)
-        for (int64_t k = 0; k < 4 * F; k += 16, out += strip)
-            interleave(lines + k, lines + 2 * F + k, out);
-}
-
-// The same for F <= THIN, with runs too short for a vector.
-static void meet_thin(const bf16 *lines, int64_t line, int64_t F, uint32_t *out, int64_t strip) {
-    bf16 first[16 * THIN], second[16 * THIN];
-    for (int64_t u = 0; u < 4; u++, lines += line)
-        for (int64_t k = 0; k < 4 * F; k += 4) {
-            memcpy(first + u * 4 * F + k, lines + k, 8);
-            memcpy(second + u * 4 * F + k, lines + 2 * F + k, 8);
+    for (int64_t n = 0; n < met.count; n++)
+        for (int64_t i = 0; i < met.lines; i++) {
+            const uint32_t *x = met.x + n * met.block + i * 8 * met.half * met.F;
+            for (int64_t p = 0; p < met.half; p++, x += 4 * met.F, met.d += met.C) {
+                __m512bh low = pairs(met.d), high = pairs(met.d + 16);
+#pragma GCC unroll 8
+                for (int k = 0; k < some; k++) {
+                    sums[k][0] = _mm512_dpbf16_ps(sums[k][0], everywhere(x[k]), low);
+                    sums[k][1] = _mm512_dpbf16_ps(sums[k][1], everywhere(x[k]), high);
+                }
+            }
         }
-    for (int64_t k = 0; k < 16 * F; k += 16, out += strip)
-        interleave(first + k, second + k, out);
+#pragma GCC unroll 8
+    for (int k = 0; k < some; k++) {
+        _mm512_storeu_ps(dw + k * met.C, sums[k][0]);
+        _mm512_storeu_ps(dw + k * met.C + 16, sums[k][1]);
+    }
 }
 
-// The batch is `B` H coarse rows, added up in `apart` parts, some `rows` at a time. `parts` has
-// 16 F C places for each, `room` has `place` a thread: for what pairs meet, the pairs, and lines.
+// The same for all (4, 4, F) numbers k and all channels.
+static void add_products(Met met, float *dw) {
+    const uint32_t *x = met.x, *d = met.d;
+    for (int64_t u = 0; u < 4; u++, x += 4 * met.half * met.F)
+        for (int64_t k = 0, some; k < 4 * met.F; k += some, dw += some * met.C) {
+            some = 4 * met.F - k < 8 ? 4 : 8;
+            met.x = x + k;
+            for (int64_t c = 0; c < met.C; c += 32) {
+                met.d = d + c;
+                if (some == 8) outer(8, met, dw + c);
+                else outer(4, met, dw + c);
+            }
+        }
+}
+
+// Rows of a fine image with zeros around it, each number beside the one two columns on.
+static void pair_rows(
+    const bf16 *image, int64_t first, int64_t count, int64_t H, int64_t W, int64_t F, bf16 *line,
+    uint32_t *out
+) {
+    int64_t width = 2 * W * F;
+    memset(line, 0, (width + 2 * F) * sizeof *line);
+    for (int64_t m = first; m < first + count; m++, out += width) {
+        if (m < 0 || m >= 2 * H) {
+            memset(out, 0, width * sizeof *out);
+            continue;
+        }
+        memcpy(line + F, image + m * width, width * sizeof *line);
+        for (int64_t n = 0; n < width; n += 16)  // 16 places more than the last row has
+            interleave(line + n, line + 2 * F + n, out + n);
+    }
+}
+
+// Blocks are `rows` coarse rows of an image, `together` of them at a time; these are 1 if those are
+// not all H. `parts` has 16 F C places for each of `apart` parts of the batch; `room` has `place` a
+// thread: for the pairs of fine rows, for those of coarse ones, and for one row.
 void conv_weights(
     const bf16 *fine, const bf16 *coarse, int64_t B, int64_t H, int64_t W, int64_t F, int64_t C,
     float *dw, float *parts, int64_t apart, uint32_t *room, int64_t place, int64_t rows,
-    int threads
+    int64_t together, int threads
 ) {
-    int64_t K = 16 * F, half = W / 2, line = (2 * W + 2) * F;
+    int64_t K = 16 * F, half = W / 2, blocks = (H + rows - 1) / rows, N = B * blocks;
+    int64_t block = (2 * rows + 2) * 2 * W * F;
 #pragma omp parallel for num_threads(threads)
     for (int64_t s = 0; s < apart; s++) {
-        uint32_t *x = room + omp_get_thread_num() * place, *d = x + (rows * half + 1) * K;
-        bf16 *lines = (bf16 *)(d + rows * half * C);
-        float *sums = parts + s * C * K;
-        memset(sums, 0, C * K * sizeof *sums);
-        int64_t end = (s + 1) * B * H / apart;
-        for (int64_t start = s * B * H / apart; start < end; start += rows) {
-            int64_t met = (end - start < rows ? end - start : rows) * half;
-            int64_t strip = 16 * (met + 1);  // not a power of two, which caches dislike
-            for (int64_t p = 0; p < met; p++) {
-                int64_t row = start + p / half, j = p % half;
-                const bf16 *image = fine + row / H * 4 * H * W * F;
-                if (j == 0) pad_lines(image, row % H, H, W, F, lines);
-                if (F <= THIN) meet_thin(lines + 4 * j * F, line, F, x + 16 * p, strip);
-                else meet(lines + 4 * j * F, line, F, x + 16 * p, strip);
-                const bf16 *two = coarse + (row * half + j) * 2 * C;
-                for (int64_t c = 0; c < C; c += 16) interleave(two + c, two + C + c, d + p * C + c);
+        uint32_t *x = room + omp_get_thread_num() * place, *d = x + together * block + 16;
+        bf16 *line = (bf16 *)(d + together * rows * half * C);
+        float *sums = parts + s * K * C;
+        memset(sums, 0, K * C * sizeof *sums);
+        int64_t end = (s + 1) * N / apart;
+        for (int64_t start = s * N / apart; start < end; start += together) {
+            int64_t count = end - start < together ? end - start : together;
+            int64_t first = start % blocks * rows, lines = H - first < rows ? H - first : rows;
+            for (int64_t n = 0; n < count; n++) {
+                int64_t b = (start + n) / blocks;
+                const bf16 *image = fine + b * 4 * H * W * F;
+                pair_rows(image, 2 * first - 1, 2 * lines + 2, H, W, F, line, x + n * block);
+                const bf16 *from = coarse + (b * H + first) * W * C;
+                uint32_t *to = d + n * lines * half * C;
+                for (int64_t p = 0; p < lines * half; p++, from += 2 * C, to += C)
+                    for (int64_t c = 0; c < C; c += 16) interleave(from + c, from + C + c, to + c);
             }
-            for (int64_t k = 0; k < K; k += 16)
-                for (int64_t c = 0; c < C; c += 16)
-                    outer(x + k / 16 * strip, d + c, met, C, sums + c * K + k, K);
+            Met met = {x, d, count, block, lines, half, F, C};
+            add_products(met, sums);
         }
     }
-    add_parts(parts, apart, C * K, dw, threads);
+    add_parts(parts, apart, K, C, dw, threads);
 }
 
 #endif

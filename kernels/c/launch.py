@@ -45,7 +45,7 @@ def read(tensor: Tensor, dtype: torch.dtype, *shape: int) -> Tensor:
     Raises ValueError as `rows` does.
     """
     _require(tensor, shape)
-    tensor = tensor.to(dtype).resolve_neg().contiguous(memory_format=_layout(shape))
+    tensor = converted(tensor, dtype).resolve_neg().contiguous(memory_format=_layout(shape))
     return with_memory(tensor)
 
 
