@@ -17,8 +17,9 @@ from typing import Any
 import torch
 
 from betavae_core import __version__
+from betavae_core.cores import cores
 from betavae_core.errors import UsageError
-from betavae_core.hardware import choose_device, cores, environment
+from betavae_core.hardware import choose_device, environment
 from betavae_core.ops import backend
 
 _ROOT = Path(__file__).resolve().parent.parent

@@ -23,7 +23,7 @@ from typing import Any
 from betavae_core.bench.batched import Batched
 from betavae_core.bench.step import advance, rectangles, training
 from betavae_core.bench.timing import Spread
-from betavae_core.hardware import cores
+from betavae_core.cores import cores
 from betavae_core.loop import Team
 from betavae_core.populations.crew import ONE_THREAD
 from betavae_core.populations.together import MODELS

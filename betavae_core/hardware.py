@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,13 +56,6 @@ def choose_vector_math() -> None:
     for dtype in (torch.float32, torch.float64):
         for name in MKL_FUNCTIONS:
             getattr(torch, name)(torch.ones(1, dtype=dtype, device="cpu"))
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @contextmanager

@@ -22,11 +22,15 @@ Source: Matthey, Higgins, Hassabis, Lerchner, "dSprites: disentanglement testing
 
 from __future__ import annotations
 
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
+from betavae_core.cores import cores
 from betavae_core.data.dataset import Dataset
 from betavae_core.data.sources import Source
 
@@ -65,10 +69,11 @@ def load() -> Dataset:
 def draw() -> NDArray[np.uint8]:
     """(737280, 512) packed bits, in the order of the factors; drawn once a process."""
     words = np.zeros((*CLASSES[1:], SIDE), dtype=">u8")  # the first column is the highest bit
-    for s, outline in enumerate((square(), ellipse(), heart())):
-        for k, scale in enumerate(FACTOR_VALUES["scale"]):
-            for o, angle in enumerate(FACTOR_VALUES["orientation"]):
-                _fill(_turned(scale * outline, angle), words[s, k, o])
+    outlines, scales = (square(), ellipse(), heart()), FACTOR_VALUES["scale"]
+    turns = product(outlines, scales, FACTOR_VALUES["orientation"])
+    shapes = (_turned(scale * outline, angle) for outline, scale, angle in turns)
+    with ThreadPoolExecutor(cores()) as pool:  # NumPy counts without Python's lock
+        deque(pool.map(_fill, shapes, words.reshape(-1, *words.shape[3:])), maxlen=0)
     return words.reshape(COUNT, SIDE).view(np.uint8)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr
 from sklearn.utils.parallel import Parallel, delayed
 
+from betavae_core.cores import cores
 from betavae_core.errors import DataError, UsageError
 from betavae_core.metrics.points import Measured, Metric, Points
 from betavae_core.metrics.predictors import PREDICTORS, Prediction
@@ -101,7 +101,7 @@ def _predict(
     """Of each factor. The one with the most values is begun first: it takes longest."""
     if workers is None:
         much = model == "boosting" and len(train) * sum(train.sizes) >= WORTH_WORKERS
-        workers = len(os.sched_getaffinity(0)) if much and hasattr(os, "sched_getaffinity") else 1
+        workers = cores() if much else 1
     predict = PREDICTORS[model].predict
     slowest = np.argsort(train.sizes)[::-1]
     predictions = Parallel(n_jobs=min(workers, len(slowest)), batch_size=1)(

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from betavae_core.config import Config
+from betavae_core.cores import cores
 from betavae_core.errors import FailureError, Interrupted, UsageError
-from betavae_core.hardware import cores
 from betavae_core.populations.board import Board, Progress, State
 from betavae_core.populations.crew import Crew
 from betavae_core.populations.folder import held, read_result, require_plan, steps_done

@@ -1,4 +1,4 @@
-// bfloat16 in C: pairs of numbers as the processor multiplies them, and padded images.
+// bfloat16 in C: numbers, pairs of them as the processor multiplies them, and padded images.
 
 #ifndef BFLOAT16_H
 #define BFLOAT16_H
@@ -49,24 +49,5 @@ static inline void pad(const bf16 *image, int64_t H, int64_t W, int64_t C, bf16 
     }
     memset(padded + (H + 1) * line, 0, line * sizeof *padded);
 }
-
-#ifdef __AVX512BF16__
-#include <immintrin.h>
-
-static inline __m512bh pairs(const void *p) {
-    return (__m512bh)_mm512_loadu_si512(p);
-}
-
-// Sixteen pairs of a number of `a` and one of `b`.
-static inline void interleave(const bf16 *a, const bf16 *b, uint32_t *out) {
-    __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)a));
-    __m512i high = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)b));
-    _mm512_storeu_si512(out, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
-}
-
-static inline __m512bh everywhere(uint32_t pair) {
-    return (__m512bh)_mm512_set1_epi32((int32_t)pair);
-}
-#endif
 
 #endif

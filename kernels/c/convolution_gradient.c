@@ -8,7 +8,7 @@
 // instruction multiplies pairs of bfloat16 and adds both products to float32: a pair is of neighbours
 // in a coarse row, and of the numbers two columns apart that these meet in a fine one.
 
-#include "bfloat16.h"
+#include "tiles.h"
 
 // sums[c][k] = parts[0][k][c] + ... + parts[apart - 1][k][c], in this order whatever the threads.
 static void add_parts(

@@ -9,6 +9,22 @@
 #include "bfloat16.h"
 
 #ifdef __AVX512BF16__
+#include <immintrin.h>
+
+static inline __m512bh pairs(const void *p) {
+    return (__m512bh)_mm512_loadu_si512(p);
+}
+
+// Sixteen pairs of a number of `a` and one of `b`.
+static inline void interleave(const bf16 *a, const bf16 *b, uint32_t *out) {
+    __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)a));
+    __m512i high = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)b));
+    _mm512_storeu_si512(out, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+}
+
+static inline __m512bh everywhere(uint32_t pair) {
+    return (__m512bh)_mm512_set1_epi32((int32_t)pair);
+}
 
 // Rows `step` apart: of each, `lines` runs of `length`, `line` apart.
 typedef struct {
