@@ -28,7 +28,7 @@ usage() {
 target=$1
 shift
 for name; do
-    [[ " ${steps[*]} " == *" $name "* ]] || usage
+    [[ $name != *' '* && " ${steps[*]} " == *" $name "* ]] || usage
 done
 wanted=" ${*:-${steps[*]}} "
 mkdir -p -- "$target" && out=$(cd -- "$target" && pwd) || exit 2

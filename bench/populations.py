@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -116,9 +116,12 @@ def process(
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env={**os.environ, **environment}, **pipes) as worker:
         _hear(worker)
-        yield worker
-        assert worker.stdin is not None
-        worker.stdin.close()
+        try:
+            yield worker
+        finally:
+            assert worker.stdin is not None
+            with suppress(BrokenPipeError):
+                worker.stdin.close()
 
 
 def worker(arch: str, device: str, how: str, models: str) -> None:
@@ -140,8 +143,9 @@ def worker(arch: str, device: str, how: str, models: str) -> None:
 
 def _say(to: Process, line: str) -> None:
     assert to.stdin is not None
-    to.stdin.write(line + "\n")
-    to.stdin.flush()
+    with suppress(BrokenPipeError):  # that it has ended is heard
+        to.stdin.write(line + "\n")
+        to.stdin.flush()
 
 
 def _hear(whom: Process) -> None:

@@ -17,6 +17,7 @@ import torch
 
 from betavae_core.capture import Steps
 from betavae_core.errors import Interrupted, TrainingError
+from betavae_core.hardware import freed_memory_kept
 from betavae_core.trainer import Trainer
 
 Failed = Callable[[Trainer, TrainingError], None]
@@ -54,6 +55,7 @@ def reraise(trainer: Trainer, error: TrainingError) -> None:
     raise error
 
 
+@freed_memory_kept()
 def fit(trainers: Sequence[Trainer], failed: Failed = reraise) -> None:
     """Train each to its last step; what is due is logged and saved on the way.
 
@@ -66,15 +68,15 @@ def fit(trainers: Sequence[Trainer], failed: Failed = reraise) -> None:
     """
     with exact(), interruptions() as stop:
         courses = _go_on({trainer: trainer.course() for trainer in trainers}, failed)
-        while courses:
+        while courses and not stop():
             team = Team([*courses])
-            while len(courses) == len(team.trainers):
+            while len(courses) == len(team.trainers) and not stop():
                 team.advance(team.stride())
                 courses = _go_on(courses, failed)
-                if stop():
-                    for trainer in courses:
-                        _attempt(trainer, trainer.checkpoint, failed)
-                    raise Interrupted(trainers[0].step, trainers[0].directory.path)
+        if stop():
+            for trainer in courses:
+                _attempt(trainer, trainer.checkpoint, failed)
+            raise Interrupted(trainers[0].step, trainers[0].directory.path)
 
 
 def _go_on(courses: Courses, failed: Failed) -> Courses:
@@ -89,8 +91,7 @@ def _go_on(courses: Courses, failed: Failed) -> Courses:
 def _attempt(trainer: Trainer, act: Callable[[], bool | None], failed: Failed) -> bool:
     """What `act` says, or False when it fails."""
     try:
-        with trainer.directory.writing():
-            return bool(act())
+        return bool(act())
     except TrainingError as error:
         failed(trainer, error)
         return False

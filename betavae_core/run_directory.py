@@ -18,11 +18,12 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -41,10 +42,26 @@ from betavae_core.storage import (
 LOGS = ("metrics.jsonl", "timings.jsonl")
 _CHECKPOINT = re.compile(r"step-\d+\.safetensors")
 
+Writer = TypeVar("Writer", bound=Callable[..., None])
+
+
+def _saying_so(method: Writer) -> Writer:
+    """A method of RunDirectory that says what is safe where it cannot write."""
+
+    @wraps(method)
+    def write(directory: RunDirectory, *args: Any) -> None:
+        with directory.writing():
+            method(directory, *args)
+
+    return write  # type: ignore[return-value]
+
 
 @dataclass
 class RunDirectory:
-    """The files of one run, held under a lock from `create` or `open` until `close`."""
+    """The files of one run, held under a lock from `create` or `open` until `close`.
+
+    Once it is open, a file that cannot be written is a TrainingError.
+    """
 
     path: Path
     _lock: int = field(default=-1, repr=False)
@@ -105,7 +122,7 @@ class RunDirectory:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """What goes on within writes here: that it cannot is a TrainingError, which says so."""
+        """That what goes on within cannot write is a TrainingError, which says what is safe."""
         try:
             yield
         except OSError as error:
@@ -114,6 +131,7 @@ class RunDirectory:
                 "mend that, and go on with --resume"
             ) from None
 
+    @_saying_so
     def extend(self, config: Config) -> None:
         """Replace the settings by those of a longer run: its result is no longer this one's."""
         (self.path / "summary.json").unlink(missing_ok=True)
@@ -122,11 +140,13 @@ class RunDirectory:
     def _write_config(self, config: Config) -> None:
         write_atomic(self.path / "config.toml", config.write_toml().encode())
 
+    @_saying_so
     def append(self, log: str, row: Mapping[str, Any]) -> None:
         """Add a line to a log."""
         with open(self.path / log, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
+    @_saying_so
     def save_checkpoint(
         self, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
     ) -> None:
@@ -150,6 +170,7 @@ class RunDirectory:
                 os.fsync(file.fileno())
         sync_folder(self.path)
 
+    @_saying_so
     def cut_logs(self, rows: int) -> None:
         """Forget the lines of the logs after the first `rows`, which are those of a checkpoint.
 
@@ -160,6 +181,7 @@ class RunDirectory:
             with open(file, "ab") as log:
                 log.truncate(length)
 
+    @_saying_so
     def finish(
         self, weights: Mapping[str, Tensor], facts: Mapping[str, Any], summary: dict[str, Any]
     ) -> None:
@@ -241,7 +263,10 @@ def read_latest(path: Path) -> dict[str, Any] | None:
 
 def kept(path: Path) -> str:
     """What an error says of what is safe in the run in `path`."""
-    latest = read_latest(path)
+    try:
+        latest = read_latest(path)
+    except DataError as error:
+        return str(error)
     return f"kept: the checkpoint of step {latest['step']}" if latest else "no checkpoint yet"
 
 

@@ -44,10 +44,15 @@ class Clock:
         self._first, self._start = step, time.perf_counter()
         self._begin = step
         self._warm: float | None = None
+        self._end: float | None = None
 
     def seconds(self) -> float:
-        """Since the loop began."""
-        return time.perf_counter() - self._start
+        """Since the loop began, until it ended."""
+        return (self._end or time.perf_counter()) - self._start
+
+    def stop(self) -> None:
+        """The loop has ended."""
+        self._end = time.perf_counter()
 
     def tick(self, step: int) -> None:
         """Called after each step."""
@@ -174,7 +179,7 @@ class Trainer:
     def course(self) -> Iterator[bool]:
         """What is to be done around the steps: True stands where the next ones are to be taken.
 
-        Raises TrainingError when the loss or a weight becomes non-finite, and OSError.
+        Raises TrainingError when the loss or a weight becomes non-finite or the disk is full.
         """
         self.clock = Clock(self.step)
         while self.step < self.last:
@@ -187,6 +192,7 @@ class Trainer:
         self.checkpoint()  # before the last line of the log, which a longer run would not have
         if self.step % self.config.log_every:
             self._log()
+        self.clock.stop()
 
     def evaluate(self) -> dict[str, Any]:
         """The report on both splits, as the model stands."""

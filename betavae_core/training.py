@@ -33,7 +33,6 @@ from betavae_core.runs import Run, images_of, load, make_model
 from betavae_core.trainer import Progress, Trainer
 
 
-@freed_memory_kept()
 def train(
     config: Config | Mapping[str, Any] | None = None,
     *,
@@ -121,15 +120,15 @@ def begun(
     settings = _settle(config, dataset, own)
     model = make_model(settings, dataset.image_shape, dataset.levels, own.encoder, own.decoder)
     goal = own.objective or OBJECTIVES[settings.objective].from_config(settings)
+    saved = saved and _settle(saved, dataset, own)  # a file may leave open what has a default
     directory = _occupy(path, settings, saved)
     try:
         if is_finished(path, settings):
             yield load(path, encoder=own.encoder, decoder=own.decoder)
             return
-        with directory.writing():
-            trainer = Trainer(model, goal, dataset, settings, directory, progress, images)
-            if saved is not None and settings != saved:
-                directory.extend(settings)
+        trainer = Trainer(model, goal, dataset, settings, directory, progress, images)
+        if saved is not None and settings != saved:
+            directory.extend(settings)
         yield trainer
     except KeyboardInterrupt:  # before the loop, after it, or the second Ctrl-C in it
         latest = read_latest(path)
@@ -151,6 +150,7 @@ def draw_all(run: Run, dataset: Dataset) -> None:
     gallery.draw_all(run, dataset)
 
 
+@freed_memory_kept()
 def finish(trainer: Trainer) -> Run:
     """Evaluate the trained model, draw the figures, write the result."""
     config, directory = trainer.config, trainer.directory
@@ -171,7 +171,7 @@ def finish(trainer: Trainer) -> Run:
     run = Run(directory.path, config, trainer.model.eval(), summary)
     with directory.writing():
         draw_all(run, trainer.dataset)
-        directory.finish(trainer.model.state_dict(), trainer.facts, summary)
+    directory.finish(trainer.model.state_dict(), trainer.facts, summary)
     return run
 
 

@@ -125,7 +125,7 @@ def test_what_an_earlier_run_left_does_not_pass_for_this_one_s(tmp_path: Path) -
     assert (out / "mine.txt").read_text() == "kept"
 
 
-@pytest.mark.parametrize("arguments", [(), ("",), ("one", "two")])
+@pytest.mark.parametrize("arguments", [(), ("",), ("one", "two"), ("one", "tests check")])
 def test_the_device_script_says_how_it_is_used(arguments: tuple[str, ...], tmp_path: Path) -> None:
     done = device_script(tmp_path, *arguments)
     assert (done.returncode, done.stdout) == (2, "")

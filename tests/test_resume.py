@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -29,6 +29,7 @@ from torch import Tensor, nn
 import betavae_core as bv
 from betavae_core import training
 from betavae_core.errors import Interrupted
+from betavae_core.trainer import Trainer
 
 BINARY = np.random.default_rng(1).integers(0, 2, (24, 16, 16), dtype=np.uint8)
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -119,6 +120,43 @@ def test_more_epochs_extend_a_run(tmp_path: Path) -> None:
     assert epochs.config.steps == 5  # 2 · 36 / 16
     assert resume(epochs.path, epochs=4.0).config.steps == 9
     assert_same_run(train(tmp_path / "whole", steps=9, capacity_steps=30).path, epochs.path)
+
+
+def test_ctrl_c_is_heard_where_a_resumed_run_has_no_step_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(trainer: Trainer) -> NoReturn:
+        raise Died
+
+    def save_and_press(trainer: Trainer) -> None:
+        checkpoint(trainer)
+        signal.raise_signal(signal.SIGINT)
+
+    checkpoint = Trainer.checkpoint
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "evaluate", die)
+        with pytest.raises(Died):
+            train(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "checkpoint", save_and_press)
+        with pytest.raises(Interrupted, match="step 30"):
+            resume(tmp_path / "run")
+    assert_same_run(resume(tmp_path / "run").path, train(tmp_path / "unbroken").path)
+
+
+def test_ctrl_c_before_the_first_step_saves_step_0(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def press(trainer: Trainer) -> Iterator[bool]:
+        signal.raise_signal(signal.SIGINT)
+        yield from course(trainer)
+
+    course = Trainer.course
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "course", press)
+        with pytest.raises(Interrupted, match="step 0"):
+            train(tmp_path / "run")
+    assert_same_run(resume(tmp_path / "run").path, train(tmp_path / "unbroken").path)
 
 
 @pytest.mark.parametrize("key", [signal.SIGINT, signal.SIGTERM])

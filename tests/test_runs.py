@@ -104,6 +104,15 @@ def test_the_same_settings_said_again_are_no_change(unfinished: Path) -> None:
     assert resume(unfinished, **TINY).summary is not None
 
 
+def test_a_setting_that_the_file_leaves_open_is_the_default(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(out, steps=20, checkpoint_every=1000)
+    file = out / "config.toml"
+    kept = [line for line in file.read_text().splitlines() if "checkpoint_every" not in line]
+    file.write_text("\n".join(kept))
+    assert resume(out, steps=30).config.checkpoint_every == 1000
+
+
 @pytest.mark.parametrize("longer", [{}, {"steps": 50}])
 def test_other_images_are_refused_and_touch_nothing(
     unfinished: Path, longer: dict[str, int]

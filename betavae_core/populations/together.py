@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from betavae_core.data.resident import Resident
 from betavae_core.errors import Interrupted
@@ -39,25 +40,37 @@ class Together:
 
     def _train(self, jobs: Sequence[Job]) -> None:
         """Train some side by side, then score them; one that fails leaves the others alone."""
-        begun: dict[Job, Trainer | Run] = {}
         with ExitStack() as stack:
+            begun: dict[Job, Trainer | Run] = {}
             for job in jobs:
+                self._board.start(job.label)
                 with self._noted(job):
                     begun[job] = stack.enter_context(self._begin(job))
-            jobs_of = {t: job for job, t in begun.items() if isinstance(t, Trainer)}
-
-            def failed(trainer: Trainer, error: Exception) -> None:
-                del begun[jobs_of[trainer]]
-                self._board.fail(jobs_of[trainer].label, describe(error))
-
-            fit([*jobs_of], failed)
+            self._fit(begun)
+            rows: dict[Job, dict[str, Any]] = {}
             for job, trained in begun.items():
                 with self._noted(job):
-                    row = end(job, self._out, self._images, trained)
-                    self._board.finish(job.label, row)
+                    rows[job] = end(job, self._out, self._images, trained)
+                if job in rows:
+                    self._board.finish(job.label, rows[job])
+
+    def _fit(self, begun: dict[Job, Trainer | Run]) -> None:
+        """Train those that are to be trained; what fails leaves `begun`."""
+        jobs_of = {t: job for job, t in begun.items() if isinstance(t, Trainer)}
+
+        def failed(trainer: Trainer, error: Exception) -> None:
+            del begun[jobs_of[trainer]]
+            self._board.fail(jobs_of[trainer].label, describe(error))
+
+        try:
+            fit([*jobs_of], failed)
+        except Interrupted:
+            raise
+        except Exception as error:  # of a step that they took together: no memory, most likely
+            for trainer in [t for t, job in jobs_of.items() if job in begun]:
+                failed(trainer, error)
 
     def _begin(self, job: Job) -> AbstractContextManager[Trainer | Run]:
-        self._board.start(job.label)
         progress = partial(self._board.advance, job.label)
         return begin(job, self._out, self._images, progress, self._resident)
 
