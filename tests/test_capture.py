@@ -135,7 +135,7 @@ class Device:
         self.noted: list[tuple[str, str]] = []
         self.sizes: list[int] = []
         self._here = ["main"]
-        self._names = map("beside {}".format, count())
+        self._names, self._events = map("beside {}".format, count()), count()
         monkeypatch.setattr(torch.cuda, "Stream", lambda: self._stream(next(self._names)))
         monkeypatch.setattr(torch.cuda, "current_stream", lambda: self._stream(self._here[-1]))
         monkeypatch.setattr(torch.cuda, "stream", self._within)
@@ -148,7 +148,7 @@ class Device:
             name=name,
             wait_stream=wait,
             wait_event=wait,
-            record_event=lambda: SimpleNamespace(name=f"an event of {name}"),
+            record_event=lambda: SimpleNamespace(name=f"event {next(self._events)} of {name}"),
         )
 
     @contextmanager
@@ -188,7 +188,7 @@ def test_branches_part_at_the_start_and_meet_at_the_end(device: Device) -> None:
     """No branch waits for another, each begins after what is before, and all end in one stream."""
     models = [partial(device.run, f"model {n}") for n in range(3)]
     capture.Steps(models, captured=True)(1)
-    parting = "waits for an event of main"
+    parting = "waits for event 0 of main"
     assert device.noted == [
         *((f"beside {n}", event) for n in range(3) for event in (parting, f"model {n}")),
         *(("main", f"waits for beside {n}") for n in range(3)),
