@@ -120,7 +120,8 @@ def begun(
     settings = _settle(config, dataset, own)
     model = make_model(settings, dataset.image_shape, dataset.levels, own.encoder, own.decoder)
     goal = own.objective or OBJECTIVES[settings.objective].from_config(settings)
-    saved = saved and _settle(saved, dataset, own)  # a file may leave open what has a default
+    if saved is not None and saved.checkpoint_every is None:  # the file leaves it open
+        saved = replace(saved, checkpoint_every=settings.checkpoint_every)
     directory = _occupy(path, settings, saved)
     try:
         if is_finished(path, settings):
