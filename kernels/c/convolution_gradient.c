@@ -47,9 +47,8 @@ void conv_relu(
 
 #include <omp.h>
 
-// `count` blocks of `lines` coarse rows, of `half` pairs of C channels each. In `x` a block has two
-// more than twice as many fine rows, of 4 F pairs for each in `d`, and every block but the last
-// has `block` pairs there.
+// Blocks of `lines` coarse rows, of `half` pairs of C channels each. In `x` a block, `block` pairs
+// after the one before, has two more than twice as many fine rows, of 4 F pairs for each in `d`.
 typedef struct {
     const uint32_t *x, *d;
     int64_t count, block, lines, half, F, C;
@@ -115,37 +114,54 @@ static void pair_rows(
     }
 }
 
-// Blocks are `rows` coarse rows of an image, `together` of them at a time; these are 1 if those are
-// not all H. `parts` has 16 F C places for each of `apart` parts of the batch; `room` has `place` a
-// thread: for the pairs of fine rows, for those of coarse ones, and for one row.
+// Images in blocks of `rows` coarse rows, `together` of them at a time; these are 1 if those are not
+// all H.
+typedef struct {
+    int64_t H, W, F, C, rows, together;
+} Blocks;
+
+static int64_t blocks_of_an_image(Blocks n) {
+    return (n.H + n.rows - 1) / n.rows;
+}
+
+// What `count` blocks meet, from the first one on, in room for the pairs of fine rows, for those of
+// coarse ones, and for one row.
+static Met gather(
+    const bf16 *fine, const bf16 *coarse, Blocks n, int64_t first, int64_t count, uint32_t *room
+) {
+    int64_t half = n.W / 2, block = (2 * n.rows + 2) * 2 * n.W * n.F;
+    int64_t row = first % blocks_of_an_image(n) * n.rows;
+    int64_t lines = n.H - row < n.rows ? n.H - row : n.rows;
+    uint32_t *x = room, *d = x + n.together * block + 16, *to = d;
+    bf16 *line = (bf16 *)(d + n.together * n.rows * half * n.C);
+    for (int64_t i = 0; i < count; i++) {
+        int64_t b = (first + i) / blocks_of_an_image(n);
+        const bf16 *image = fine + b * 4 * n.H * n.W * n.F;
+        pair_rows(image, 2 * row - 1, 2 * lines + 2, n.H, n.W, n.F, line, x + i * block);
+        const bf16 *from = coarse + (b * n.H + row) * n.W * n.C;
+        for (int64_t p = 0; p < lines * half; p++, from += 2 * n.C, to += n.C)
+            for (int64_t c = 0; c < n.C; c += 16) interleave(from + c, from + n.C + c, to + c);
+    }
+    return (Met){x, d, count, block, lines, half, n.F, n.C};
+}
+
+// `parts` has 16 F C places for each of `apart` parts of the batch; `room` has `place` a thread.
 void conv_weights(
     const bf16 *fine, const bf16 *coarse, int64_t B, int64_t H, int64_t W, int64_t F, int64_t C,
     float *dw, float *parts, int64_t apart, uint32_t *room, int64_t place, int64_t rows,
     int64_t together, int threads
 ) {
-    int64_t K = 16 * F, half = W / 2, blocks = (H + rows - 1) / rows, N = B * blocks;
-    int64_t block = (2 * rows + 2) * 2 * W * F;
+    Blocks n = {H, W, F, C, rows, together};
+    int64_t K = 16 * F, N = B * blocks_of_an_image(n);
 #pragma omp parallel for num_threads(threads)
     for (int64_t s = 0; s < apart; s++) {
-        uint32_t *x = room + omp_get_thread_num() * place, *d = x + together * block + 16;
-        bf16 *line = (bf16 *)(d + together * rows * half * C);
+        uint32_t *own = room + omp_get_thread_num() * place;
         float *sums = parts + s * K * C;
         memset(sums, 0, K * C * sizeof *sums);
         int64_t end = (s + 1) * N / apart;
-        for (int64_t start = s * N / apart; start < end; start += together) {
-            int64_t count = end - start < together ? end - start : together;
-            int64_t first = start % blocks * rows, lines = H - first < rows ? H - first : rows;
-            for (int64_t n = 0; n < count; n++) {
-                int64_t b = (start + n) / blocks;
-                const bf16 *image = fine + b * 4 * H * W * F;
-                pair_rows(image, 2 * first - 1, 2 * lines + 2, H, W, F, line, x + n * block);
-                const bf16 *from = coarse + (b * H + first) * W * C;
-                uint32_t *to = d + n * lines * half * C;
-                for (int64_t p = 0; p < lines * half; p++, from += 2 * C, to += C)
-                    for (int64_t c = 0; c < C; c += 16) interleave(from + c, from + C + c, to + c);
-            }
-            Met met = {x, d, count, block, lines, half, F, C};
-            add_products(met, sums);
+        for (int64_t first = s * N / apart; first < end; first += together) {
+            int64_t count = end - first < together ? end - first : together;
+            add_products(gather(fine, coarse, n, first, count, own), sums);
         }
     }
     add_parts(parts, apart, K, C, dw, threads);
