@@ -77,9 +77,9 @@ def unbroken(options: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) 
 def test_a_sweep_that_is_killed_leaves_no_worker_and_goes_on_bit_for_bit(
     tmp_path: Path, start: Start, options: dict[str, Any], unbroken: Path, number: int
 ) -> None:
-    process = start(**options)
-    wait_until(lambda: len(steps_saved(tmp_path)) == 2, process)
-    time.sleep(number / 20)
+    process, goal = start(**options), 2 * EVERY + number * EVERY * 3 / 2
+    wait_until(lambda: sum(steps_saved(tmp_path).values()) >= goal, process)
+    time.sleep(number / 500)  # into the next checkpoints
     workers = children(process)
     assert len(workers) == 2
     process.kill()
