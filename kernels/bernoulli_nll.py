@@ -20,7 +20,7 @@ import triton.language as tl
 from torch import Tensor
 
 from betavae_core.kernels.launch import launch
-from betavae_core.kernels.pixels import load_pixels, pixel_columns, pixel_tile, residual
+from betavae_core.kernels.pixels import improbable, load_pixels, pixel_columns, pixel_tile, residual
 
 
 @triton.jit
@@ -67,8 +67,7 @@ def bernoulli_nll_bwd_kernel(
     logit, grey = load_pixels(logits, x, rows, cols, B, P, logits_row, logits_col, x_row, x_col)
     g = tl.load(dnll + rows * dnll_stride, rows < B, other=0.0).to(tl.float32)
     white = levels.to(tl.float32)
-    e = tl.exp(-tl.abs(logit))
-    dl = (g / white)[:, None] * residual(logit, grey, white, e) / (1.0 + e)
+    dl = (g / white)[:, None] * residual(logit, grey, white, improbable(logit))
     inside = (rows < B)[:, None] & (cols < P)[None, :]
     tl.store(dlogits + rows[:, None] * P + cols[None, :], dl, inside)
 

@@ -3,8 +3,8 @@
     t = x / levels        r = (sigmoid(l) - t) / σ        (nats)
     nll[b] = Σ_p r²/2 + ln σ + ln(2π)/2        dl = g[b] · r/σ · sigmoid(l)(1 - sigmoid(l))
 
-The difference is formed without cancellation (pixels.py), and with e = exp(-|l|) the slope of the
-sigmoid is e/(1 + e)² on both sides. The constant is added once a row, not once a pixel. The
+The difference is formed without cancellation (pixels.py), and with q = sigmoid(-|l|) the slope of
+the sigmoid is q (1 - q) on both sides. The constant is added once a row, not once a pixel. The
 backward pass reads again rather than store the gradient, for the reason in bernoulli_nll.py.
 
 Source: Kingma, Welling, "Auto-encoding variational Bayes" (ICLR 2014), appendix C.2.
@@ -18,7 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from betavae_core.kernels.launch import launch
-from betavae_core.kernels.pixels import load_pixels, pixel_columns, pixel_tile, residual
+from betavae_core.kernels.pixels import improbable, load_pixels, pixel_columns, pixel_tile, residual
 
 
 @triton.jit(do_not_specialize=["B", "levels"])
@@ -34,8 +34,7 @@ def gaussian_nll_fwd_kernel(
     for start in range(0, P, COLS):
         cols = pixel_columns(logits, start, COLS)
         logit, grey = load_pixels(logits, x, rows, cols, B, P, logits_row, logits_col, x_row, x_col)
-        e = tl.exp(-tl.abs(logit))
-        r = scale * residual(logit, grey, white, e) / (1.0 + e)
+        r = scale * residual(logit, grey, white, improbable(logit))
         sums += r * r
     tl.store(nll + rows, 0.5 * tl.sum(sums, 1) + constant, rows < B)
 
@@ -51,10 +50,9 @@ def gaussian_nll_bwd_kernel(
     logit, grey = load_pixels(logits, x, rows, cols, B, P, logits_row, logits_col, x_row, x_col)
     g = tl.load(dnll + rows * dnll_stride, rows < B, other=0.0).to(tl.float32)
     white = levels.to(tl.float32)
-    e = tl.exp(-tl.abs(logit))
-    inverse = 1.0 / (1.0 + e)
-    r = precision / white * residual(logit, grey, white, e) * inverse
-    dl = (g * precision)[:, None] * r * (e * inverse * inverse)
+    q = improbable(logit)
+    r = precision / white * residual(logit, grey, white, q)
+    dl = (g * precision)[:, None] * r * (q - q * q)
     inside = (rows < B)[:, None] & (cols < P)[None, :]
     tl.store(dlogits + rows[:, None] * P + cols[None, :], dl, inside)
 

@@ -1,10 +1,10 @@
 """What the two likelihoods share: the tile of pixels, and the distance of a pixel from its mean.
 
-With a = |l| and e = exp(-a), which cannot overflow, and t = x / levels, the mean of a pixel is
-sigmoid(l) = 1/(1 + e) for l >= 0 and e/(1 + e) below, so
+With e = exp(-|l|), which cannot overflow, q = e/(1 + e) is the probability of the side that the
+logit l speaks against, and with t = x / levels
 
-    sigmoid(l) - t = ((1 - t) - t·e) / (1 + e)   for l >= 0
-                   = (e·(1 - t) - t) / (1 + e)   for l < 0
+    sigmoid(l) - t = (1 - t) - q   for l >= 0
+                   = q - t         for l < 0
 
 and nothing cancels where t is 0 or 1. levels·t = x and levels·(1 - t) = levels - x are exact in
 float32, so a target of exactly 0 or 1 stays so.
@@ -52,7 +52,13 @@ def load_pixels(logits, x, rows, cols, B, P, logits_row, logits_col, x_row, x_co
 
 
 @triton.jit
-def residual(logit, x, levels, e):
-    """levels · (1 + e) · (sigmoid(logit) - x/levels), given e = exp(-|logit|)."""
-    rest = levels - x
-    return tl.where(logit >= 0, rest - x * e, e * rest - x)
+def improbable(logit):
+    """q = exp(-|logit|) / (1 + exp(-|logit|))."""
+    e = tl.exp(-tl.abs(logit))
+    return e / (1.0 + e)
+
+
+@triton.jit
+def residual(logit, x, levels, q):
+    """levels · (sigmoid(logit) - x/levels), given q."""
+    return tl.where(logit >= 0, (levels - x) - levels * q, levels * q - x)

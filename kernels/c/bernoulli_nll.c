@@ -47,8 +47,7 @@ void bernoulli_nll_bwd(
             float *dl = half ? slopes : (float *)dlogits + b * P + start;
 #pragma omp simd
             for (int64_t p = 0; p < n; p++) {
-                float e = exponential(-fabsf(l[p]));
-                dl[p] = g * residual(l[p], grey[p], white, e) / (1.0f + e);
+                dl[p] = g * residual(l[p], grey[p], white, improbable(l[p]));
             }
             if (half) round_run(dl, n, (bf16 *)dlogits + b * P + start);
         }

@@ -27,7 +27,7 @@ def bernoulli_nll_bwd(logits: Tensor, x: Tensor, levels: int, dnll: Tensor) -> T
     """dlogits (B, P) like logits, contiguous, from dnll (B,)."""
     B, P = logits.shape
     scores, grey, g = rows(logits, B, P, kept=_HALF), rows(x, B, P), rows(dnll, B)
-    dlogits = scores.new_empty((B, P))
+    dlogits = scores.new_empty(B, P)
     launch(
         "bernoulli_nll_bwd",
         scores, scores.stride(0), scores.dtype is _HALF, grey, grey.stride(0), int(levels),

@@ -11,7 +11,8 @@ void gaussian_nll_fwd(
     const void *logits, int64_t logits_row, int64_t half, const float *x, int64_t x_row,
     int64_t levels, double sigma, double constant, int64_t B, int64_t P, float *nll, int threads
 ) {
-    float white = (float)levels, scale = (float)(1.0 / (sigma * (double)levels));
+    float white = (float)levels;
+    double scale = 1.0 / (sigma * (double)levels);
 #pragma omp parallel for num_threads(threads) if (B * P > SERIAL)
     for (int64_t b = 0; b < B; b++) {
         double total = 0.0;
@@ -22,13 +23,12 @@ void gaussian_nll_fwd(
             const float *grey = x + b * x_row + start;
 #pragma omp simd reduction(+ : sum)
             for (int64_t p = 0; p < n; p++) {
-                float e = exponential(-fabsf(l[p]));
-                float r = scale * residual(l[p], grey[p], white, e) / (1.0f + e);
+                float r = residual(l[p], grey[p], white, improbable(l[p]));
                 sum += r * r;
             }
             total += sum;
         }
-        nll[b] = (float)(0.5 * total + constant);
+        nll[b] = (float)(0.5 * scale * scale * total + constant);
     }
 }
 
@@ -50,9 +50,8 @@ void gaussian_nll_bwd(
             float *dl = half ? slopes : (float *)dlogits + b * P + start;
 #pragma omp simd
             for (int64_t p = 0; p < n; p++) {
-                float e = exponential(-fabsf(l[p])), inverse = 1.0f / (1.0f + e);
-                float difference = residual(l[p], grey[p], white, e) * inverse;
-                dl[p] = g * difference * (e * inverse * inverse);
+                float q = improbable(l[p]);
+                dl[p] = g * residual(l[p], grey[p], white, q) * (q - q * q);
             }
             if (half) round_run(dl, n, (bf16 *)dlogits + b * P + start);
         }

@@ -1,10 +1,11 @@
 // What the two likelihoods share: runs of logits, which may be bfloat16 (`half`), and the distance
 // of a pixel from its mean, as in kernels/pixels.py.
 //
-// With a = |l| and e = exp(-a), which cannot overflow, and t = x / levels,
+// With e = exp(-|l|), which cannot overflow, q = e / (1 + e) is the probability of the side that the
+// logit l speaks against, and with t = x / levels
 //
-//     sigmoid(l) - t = ((1 - t) - t e) / (1 + e)   for l >= 0
-//                    = (e (1 - t) - t) / (1 + e)   for l < 0
+//     sigmoid(l) - t = (1 - t) - q   for l >= 0
+//                    = q - t         for l < 0
 //
 // and nothing cancels where t is 0 or 1.
 
@@ -16,10 +17,16 @@
 
 enum { RUN = 512, SERIAL = 8192 };  // pixels added up in float32; pixels that one thread does alone
 
-// levels (1 + e) (sigmoid(logit) - x / levels), given e = exp(-|logit|).
-static inline float residual(float logit, float x, float levels, float e) {
-    float rest = levels - x;
-    return logit >= 0.0f ? rest - x * e : e * rest - x;
+static inline float improbable(float logit) {
+    float e = exponential(-fabsf(logit));
+    return e / (1.0f + e);
+}
+
+// levels (sigmoid(logit) - x / levels), given q; the side of -0 is that of a negative logit, where
+// the sum is the same.
+static inline float residual(float logit, float x, float levels, float q) {
+    float side = (int32_t)bits_of(logit) < 0 ? 0.0f : levels;
+    return (side - x) - levels * copysignf(q, logit);
 }
 
 // The pixels of the run that begins at `start`.

@@ -16,8 +16,8 @@ def reparam_kl_fwd(
     """(z (B, D) like mu, kl_per_sample (B,) float32, kl_per_latent (D,) float32), in nats."""
     B, D = mu.shape
     m, v, key = rows(mu, B, D), rows(logvar, B, D), _key(key)
-    z, kl_per_sample, kl_per_latent = m.new_empty((B, D)), m.new_empty(B), m.new_empty(D)
-    sums = m.new_empty((_SLICES, D), dtype=torch.float64)
+    z, kl_per_sample, kl_per_latent = m.new_empty(B, D), m.new_empty(B), m.new_empty(D)
+    sums = m.new_empty(_SLICES, D, dtype=torch.float64)
     launch(
         "reparam_kl_fwd",
         m, m.stride(0), v, v.stride(0),
@@ -35,7 +35,7 @@ def reparam_kl_bwd(
     B, D = mu.shape
     m, v, key = rows(mu, B, D), rows(logvar, B, D), _key(key)
     g, g_sample, g_latent = rows(dz, B, D), rows(dkl_per_sample, B), rows(dkl_per_latent, D)
-    dmu, dlogvar = m.new_empty((B, D)), m.new_empty((B, D))
+    dmu, dlogvar = m.new_empty(B, D), m.new_empty(B, D)
     launch(
         "reparam_kl_bwd",
         m, m.stride(0), v, v.stride(0),
