@@ -223,15 +223,13 @@ void reparam_kl_bwd(
     float *, int64_t, float *, int64_t, int64_t *, int64_t, int64_t, int64_t, int64_t, float *,
     int64_t, float *, float *, float *, float *, int);
 void bernoulli_nll_fwd(
-    void *, int64_t, int64_t, float *, int64_t, int64_t, int64_t, int64_t, float *, int);
+    void *, int64_t, int64_t, float *, int64_t, int64_t, int64_t, float *, int);
 void bernoulli_nll_bwd(
-    void *, int64_t, int64_t, float *, int64_t, int64_t, int64_t, int64_t, float *, void *, int);
+    void *, int64_t, int64_t, float *, int64_t, int64_t, int64_t, float *, void *, int);
 void gaussian_nll_fwd(
-    void *, int64_t, int64_t, float *, int64_t, int64_t, double, double, int64_t, int64_t, float *,
-    int);
+    void *, int64_t, int64_t, float *, int64_t, double, double, int64_t, int64_t, float *, int);
 void gaussian_nll_bwd(
-    void *, int64_t, int64_t, float *, int64_t, int64_t, double, int64_t, int64_t, float *, void *,
-    int);
+    void *, int64_t, int64_t, float *, int64_t, double, int64_t, int64_t, float *, void *, int);
 
 static float *floats(int64_t n) { return calloc(n, sizeof(float)); }
 
@@ -249,10 +247,10 @@ int main(void) {
             void *narrow = calloc(B * D, 2), *slopes = calloc(B * D, 2);
             for (int half = 0; half < 2; half++) {
                 void *l = half ? narrow : a, *dl = half ? slopes : c;
-                bernoulli_nll_fwd(l, D, half, b, D, 255, B, D, g, 2);
-                bernoulli_nll_bwd(l, D, half, b, D, 255, B, D, g, dl, 2);
-                gaussian_nll_fwd(l, D, half, b, D, 255, 0.1, 1.0, B, D, g, 2);
-                gaussian_nll_bwd(l, D, half, b, D, 255, 0.1, B, D, g, dl, 2);
+                bernoulli_nll_fwd(l, D, half, b, D, B, D, g, 2);
+                bernoulli_nll_bwd(l, D, half, b, D, B, D, g, dl, 2);
+                gaussian_nll_fwd(l, D, half, b, D, 0.1, 1.0, B, D, g, 2);
+                gaussian_nll_bwd(l, D, half, b, D, 0.1, B, D, g, dl, 2);
             }
             free(a), free(b), free(c), free(d), free(e), free(g), free(h), free(sums);
             free(narrow), free(slopes);

@@ -24,7 +24,9 @@ static inline float normal(float x) {
     return fabsf(x) < FLT_MIN ? 0.0f : x;
 }
 
-static void update(const Tensor *t, int64_t start, int64_t end, double lr, double beta1, double beta2, double eps) {
+static void update(
+    const Tensor *t, int64_t start, int64_t end, double lr, double beta1, double beta2, double eps
+) {
     double power = 1.0 - pow(beta2, *t->step);
     float size = (float)(lr / (1.0 - pow(beta1, *t->step))), root = (float)(1.0 / sqrt(power));
     float keep = (float)beta2, new1 = (float)(1.0 - beta1), new2 = (float)(1.0 - beta2);

@@ -1,15 +1,14 @@
-// -log p(x | l) of Bernoulli pixels and its gradient, as in kernels/bernoulli_nll.py.
+// -log p(t | l) of Bernoulli pixels and its gradient, as in kernels/bernoulli_nll.py.
 //
-// Logits and x are (B, P) with rows of adjacent pixels; a row is added up in runs, and these in
-// float64, in one order however many threads there are.
+// Logits and targets are (B, P) with rows of adjacent pixels; a row is added up in runs, and these
+// in float64, in one order however many threads there are.
 
 #include "pixels.h"
 
 void bernoulli_nll_fwd(
-    const void *logits, int64_t logits_row, int64_t half, const float *x, int64_t x_row,
-    int64_t levels, int64_t B, int64_t P, float *nll, int threads
+    const void *logits, int64_t logits_row, int64_t half, const float *t, int64_t t_row,
+    int64_t B, int64_t P, float *nll, int threads
 ) {
-    float white = (float)levels, scale = 1.0f / white;
 #pragma omp parallel for num_threads(threads) if (B * P > SERIAL)
     for (int64_t b = 0; b < B; b++) {
         double total = 0.0;
@@ -17,12 +16,12 @@ void bernoulli_nll_fwd(
             int64_t n = run_from(start, P), at = b * logits_row + start;
             float room[RUN], sum = 0.0f;
             const float *l = widened_run(logit_at(logits, at, half), n, half, room);
-            const float *grey = x + b * x_row + start;
+            const float *target = t + b * t_row + start;
 #pragma omp simd reduction(+ : sum)
             for (int64_t p = 0; p < n; p++) {
-                float wrong = l[p] >= 0.0f ? white - grey[p] : grey[p];
+                float wrong = l[p] >= 0.0f ? 1.0f - target[p] : target[p];
                 float distance = wrong == 0.0f ? 0.0f : fabsf(l[p]);
-                sum += distance * (wrong * scale) + log1p_unit(exponential(-fabsf(l[p])));
+                sum += distance * wrong + log1p_unit(exponential(-fabsf(l[p])));
             }
             total += sum;
         }
@@ -31,23 +30,22 @@ void bernoulli_nll_fwd(
 }
 
 void bernoulli_nll_bwd(
-    const void *logits, int64_t logits_row, int64_t half, const float *x, int64_t x_row,
-    int64_t levels, int64_t B, int64_t P, const float *dnll, void *dlogits, int threads
+    const void *logits, int64_t logits_row, int64_t half, const float *t, int64_t t_row,
+    int64_t B, int64_t P, const float *dnll, void *dlogits, int threads
 ) {
-    float white = (float)levels;
 #pragma omp parallel for num_threads(threads) if (B * P > SERIAL)
     for (int64_t b = 0; b < B; b++) {
-        float g = dnll[b] / white;
+        float g = dnll[b];
         for (int64_t start = 0, n; start < P; start += n) {
             n = half ? run_from(start, P) : P;  // which needs no room
             int64_t at = b * logits_row + start;
             float room[RUN], slopes[RUN];
             const float *l = widened_run(logit_at(logits, at, half), n, half, room);
-            const float *grey = x + b * x_row + start;
+            const float *target = t + b * t_row + start;
             float *dl = half ? slopes : (float *)dlogits + b * P + start;
 #pragma omp simd
             for (int64_t p = 0; p < n; p++) {
-                dl[p] = g * residual(l[p], grey[p], white, improbable(l[p]));
+                dl[p] = g * residual(l[p], target[p], improbable(l[p]));
             }
             if (half) round_run(dl, n, (bf16 *)dlogits + b * P + start);
         }

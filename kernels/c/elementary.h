@@ -22,15 +22,16 @@ static inline float float_of(uint32_t bits) {
     return x;
 }
 
-// exp(x) for x <= 88, and 0 where that is below the normal numbers: 2^n exp(r) with r = x - n ln 2,
-// where ln 2 comes in two parts (Cody, Waite 1980), and exp(r) = 1 + r + r^2 times a polynomial
-// (relative error 3.1e-9 for |r| <= ln(2)/2). Adding 1.5 2^23 + 127 leaves the exponent of 2^n in
-// the lowest bits. To choose 0 twice, for x and at the end for 2^n, costs less than for the result.
+// exp(x) for x <= 88, and 0 where that is below the normal numbers: 2^n exp(r) with r = x - n ln 2
+// and exp(r) = 1 + r + r^2 times a polynomial (relative error 3.1e-9 for |r| <= ln(2)/2). The
+// float32 ln 2 is 1.9e-9 too large, which costs a rounding at x = -22. Adding 1.5 2^23 + 127 leaves
+// the exponent of 2^n in the lowest bits. To choose 0 twice, for x and at the end for 2^n, costs
+// less than for the result.
 static inline float exponential(float x) {
     int vanishes = x < -87.0f;
     float y = vanishes ? 0.0f : x;
     float shifted = y * 1.4426950408889634f + 12583039.0f, n = shifted - 12583039.0f;
-    float r = (y - n * 0.693359375f) + n * 2.1219444005469057e-4f;
+    float r = y - n * 0.6931471805599453f;
     float power = float_of(bits_of(shifted) << 23);
     float p = 0.008368716955655012f + r * 0.001381459860169933f;
     p = 0.04166838805191302f + r * p;
@@ -44,9 +45,10 @@ typedef struct {
     float scale, rise, excess;
 } Rises;
 
-// exp(v/2), exp(v) - 1 and exp(v) - 1 - v for |v| < 100; near 0 no difference cancels. As above,
-// exp(v/2) = 2^n (1 + q) with q = r/2 + t, r = v - 2n ln 2, and t r^2 times a polynomial (relative
-// error 3.1e-9 in exp); where n is 0, exp(v) - 1 = q^2 + 2q and exp(v) - 1 - v = q^2 + 2t.
+// exp(v/2), exp(v) - 1 and exp(v) - 1 - v for |v| < 100; near 0 no difference cancels. Here ln 2
+// comes in two parts (Cody, Waite 1980). exp(v/2) = 2^n (1 + q) with q = r/2 + t, r = v - 2n ln 2,
+// and t r^2 times a polynomial (relative error 3.1e-9 in exp); where n is 0, exp(v) - 1 = q^2 + 2q
+// and exp(v) - 1 - v = q^2 + 2t.
 static inline Rises scale_and_rises(float v) {
     float shifted = v * 0.7213475204444817f + 12583039.0f, n = shifted - 12583039.0f;
     float r = (v - n * 1.38671875f) + n * 4.2438888010938114e-4f;

@@ -1,8 +1,8 @@
 // What the two likelihoods share: runs of logits, which may be bfloat16 (`half`), and the distance
-// of a pixel from its mean, as in kernels/pixels.py.
+// of a pixel from its mean, as in kernels/pixels.py; targets t are in [0, 1] here.
 //
-// With e = exp(-|l|), which cannot overflow, q = e / (1 + e) is the probability of the side that the
-// logit l speaks against, and with t = x / levels
+// With e = exp(-|l|), which cannot overflow, q = e / (1 + e) is the probability of the side that
+// the logit l speaks against, and
 //
 //     sigmoid(l) - t = (1 - t) - q   for l >= 0
 //                    = q - t         for l < 0
@@ -22,11 +22,10 @@ static inline float improbable(float logit) {
     return e / (1.0f + e);
 }
 
-// levels (sigmoid(logit) - x / levels), given q; the side of -0 is that of a negative logit, where
-// the sum is the same.
-static inline float residual(float logit, float x, float levels, float q) {
-    float side = (int32_t)bits_of(logit) < 0 ? 0.0f : levels;
-    return (side - x) - levels * copysignf(q, logit);
+// sigmoid(logit) - t, given q; -0 counts as negative, where the sum is the same.
+static inline float residual(float logit, float t, float q) {
+    float side = (int32_t)bits_of(logit) < 0 ? 0.0f : 1.0f;
+    return (side - t) - copysignf(q, logit);
 }
 
 // The pixels of the run that begins at `start`.
