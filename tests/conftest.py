@@ -10,6 +10,7 @@ import pytest
 import torch
 from kernel_cases import launchers
 from run_cases import dying, train
+from sweep_cases import quick, sweep, write_images
 
 from betavae_core.ops import backend
 
@@ -62,6 +63,22 @@ def unfinished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     out = tmp_path / "unfinished"
     dying(monkeypatch, lambda: train(out), 25)
     return out
+
+
+@pytest.fixture(scope="module")
+def sweep_images(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_images(tmp_path_factory.mktemp("data") / "images.npy")
+
+
+@pytest.fixture(scope="module")
+def swept(
+    sweep_images: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
+    """A finished sweep of β 1 and 4 with three seeds, and its result."""
+    out = tmp_path_factory.mktemp("sweeps") / "done"
+    with pytest.MonkeyPatch.context() as patch:
+        quick(patch)
+        return out, sweep(out, sweep_images, betas=(1, 4), seeds=3)
 
 
 @pytest.fixture(scope="module", params=["triton", "c"])

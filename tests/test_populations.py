@@ -31,28 +31,14 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_images(tmp_path_factory.mktemp("data") / "images.npy")
-
-
-@pytest.fixture(scope="module")
 def with_factors(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_images(tmp_path_factory.mktemp("data") / "images.npz")
 
 
-@pytest.fixture(scope="module")
-def done(images: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """A finished sweep of β 1 and 4 with three seeds, and its result."""
-    out = tmp_path_factory.mktemp("sweeps") / "done"
-    with pytest.MonkeyPatch.context() as patch:
-        quick(patch)
-        return out, sweep(out, images, betas=(1, 4), seeds=3)
-
-
 def test_a_sweep_leaves_every_run_a_result_a_table_and_a_figure(
-    done: tuple[Path, dict[str, Any]],
+    swept: tuple[Path, dict[str, Any]],
 ) -> None:
-    out, result = done
+    out, result = swept
     assert json.loads((out / "sweep.json").read_text()) == result
     assert [(row["beta"], row["seed"]) for row in result["runs"]] == [
         (beta, seed) for beta in (1.0, 4.0) for seed in (0, 1, 2)
@@ -64,8 +50,8 @@ def test_a_sweep_leaves_every_run_a_result_a_table_and_a_figure(
     assert result["recommended"]["reason"] in table
 
 
-def test_every_model_is_an_ordinary_run(done: tuple[Path, dict[str, Any]]) -> None:
-    for row in done[1]["runs"]:
+def test_every_model_is_an_ordinary_run(swept: tuple[Path, dict[str, Any]]) -> None:
+    for row in swept[1]["runs"]:
         run = bv.load(row["path"])
         assert run.summary is not None
         assert (run.config.beta, run.config.seed) == (row["beta"], row["seed"])
@@ -76,17 +62,17 @@ def test_every_model_is_an_ordinary_run(done: tuple[Path, dict[str, Any]]) -> No
 
 
 def test_a_model_of_a_sweep_is_the_one_that_train_makes(
-    done: tuple[Path, dict[str, Any]], images: str, tmp_path: Path
+    swept: tuple[Path, dict[str, Any]], sweep_images: str, tmp_path: Path
 ) -> None:
-    bv.train(TINY | {"data": images, "beta": 4.0, "seed": 1}, out=tmp_path / "run")
-    one, other = tmp_path / "run", done[0] / "runs" / "beta-4-seed-1"
+    bv.train(TINY | {"data": sweep_images, "beta": 4.0, "seed": 1}, out=tmp_path / "run")
+    one, other = tmp_path / "run", swept[0] / "runs" / "beta-4-seed-1"
     assert (one / "config.toml").read_text() == (other / "config.toml").read_text()
     for file in ("model.safetensors", "metrics.jsonl"):
         assert (one / file).read_bytes() == (other / file).read_bytes()
 
 
-def test_udr_compares_the_models_of_one_setting(done: tuple[Path, dict[str, Any]]) -> None:
-    out, result = done
+def test_udr_compares_the_models_of_one_setting(swept: tuple[Path, dict[str, Any]]) -> None:
+    out, result = swept
     for beta in (1.0, 4.0):
         rows = [row for row in result["runs"] if row["beta"] == beta]
         arrays = [np.load(out / "codes" / f"{row['label']}.npz") for row in rows]
@@ -129,19 +115,21 @@ def test_seeds_count_on_from_the_seed_of_the_settings(with_factors: str, tmp_pat
     assert [row["seed"] for row in result["runs"]] == [7, 8]
 
 
-def test_one_seed_without_factors_is_said_before_training(images: str, tmp_path: Path) -> None:
+def test_one_seed_without_factors_is_said_before_training(
+    sweep_images: str, tmp_path: Path
+) -> None:
     out = tmp_path / "sweep"
     with pytest.warns(UserWarning, match="nothing will rank .* needs --seeds 2") as warned:
-        result = sweep(out, images, betas=[1, 4], seeds=1)
+        result = sweep(out, sweep_images, betas=[1, 4], seeds=1)
     assert len(warned) == 1
     assert result["recommended"]["beta"] is None
     assert "UDR needs two seeds" in result["recommended"]["reason"]
     assert (out / "frontier.png").is_file()
 
 
-def test_progress_counts_the_steps_of_all_runs(images: str, tmp_path: Path) -> None:
+def test_progress_counts_the_steps_of_all_runs(sweep_images: str, tmp_path: Path) -> None:
     states: list[State] = []
-    sweep(tmp_path / "sweep", images, betas=[1, 4], seeds=2, progress=states.append)
+    sweep(tmp_path / "sweep", sweep_images, betas=[1, 4], seeds=2, progress=states.append)
     done = [state.done for state in states]
     assert done == sorted(done)
     assert {state.total for state in states} == {4 * TINY["steps"]}
@@ -152,9 +140,9 @@ def test_progress_counts_the_steps_of_all_runs(images: str, tmp_path: Path) -> N
 
 
 def test_a_finished_sweep_gives_its_result_again_and_touches_nothing(
-    done: tuple[Path, dict[str, Any]],
+    swept: tuple[Path, dict[str, Any]],
 ) -> None:
-    out, result = done
+    out, result = swept
     before = snapshot(out)
     assert sweep(out, resume=True) == result
     assert sweep(out, resume=True, betas=[1, 4], seeds=3, settings={"steps": 30}) == result
@@ -162,26 +150,26 @@ def test_a_finished_sweep_gives_its_result_again_and_touches_nothing(
 
 
 def test_a_sweep_that_died_goes_on_from_its_checkpoint_bit_for_bit(
-    done: tuple[Path, dict[str, Any]],
-    images: str,
+    swept: tuple[Path, dict[str, Any]],
+    sweep_images: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = tmp_path / "done"
-    dying(monkeypatch, lambda: sweep(out, images, betas=(1, 4), seeds=3), 25)
+    dying(monkeypatch, lambda: sweep(out, sweep_images, betas=(1, 4), seeds=3), 25)
     states: list[State] = []
     result = sweep(out, resume=True, progress=states.append)
     assert set(states[0].steps.values()) == {20}  # the last checkpoint before the step of its death
-    for row, expected in zip(result["runs"], done[1]["runs"], strict=True):
+    for row, expected in zip(result["runs"], swept[1]["runs"], strict=True):
         assert row | {"path": ""} == expected | {"path": ""}
         weights = [Path(r["path"]) / "model.safetensors" for r in (row, expected)]
         assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
-def test_a_run_that_fails_is_named_and_the_others_finish(images: str, tmp_path: Path) -> None:
+def test_a_run_that_fails_is_named_and_the_others_finish(sweep_images: str, tmp_path: Path) -> None:
     out = tmp_path / "sweep"
     with pytest.raises(FailureError, match="2 of 4 runs failed") as failure:
-        sweep(out, images, betas=[1, 1e300], seeds=2)
+        sweep(out, sweep_images, betas=[1, 1e300], seeds=2)
     assert "beta-1e+300-seed-0: training became non-finite" in str(failure.value)
     assert "go on with --resume" in str(failure.value)
     result = json.loads((out / "sweep.json").read_text())
@@ -192,9 +180,9 @@ def test_a_run_that_fails_is_named_and_the_others_finish(images: str, tmp_path: 
         sweep(out, resume=True)
 
 
-def test_where_every_run_fails_there_is_no_result(images: str, tmp_path: Path) -> None:
+def test_where_every_run_fails_there_is_no_result(sweep_images: str, tmp_path: Path) -> None:
     with pytest.raises(FailureError, match=r"4 of 4 runs failed.*; and 1 more; mend"):
-        sweep(tmp_path / "sweep", images, betas=[1e300, 2e300], seeds=2)
+        sweep(tmp_path / "sweep", sweep_images, betas=[1e300, 2e300], seeds=2)
     assert not (tmp_path / "sweep" / "sweep.json").exists()
 
 
@@ -209,14 +197,14 @@ def test_where_every_run_fails_there_is_no_result(images: str, tmp_path: Path) -
     ],
 )
 def test_another_plan_is_refused(
-    options: dict[str, Any], message: str, done: tuple[Path, dict[str, Any]]
+    options: dict[str, Any], message: str, swept: tuple[Path, dict[str, Any]]
 ) -> None:
-    before = snapshot(done[0])
+    before = snapshot(swept[0])
     with pytest.raises(UsageError) as refusal:
-        sweep(done[0], resume=True, **options)
+        sweep(swept[0], resume=True, **options)
     assert message in str(refusal.value)
     assert "in another --out" in str(refusal.value)
-    assert snapshot(done[0]) == before
+    assert snapshot(swept[0]) == before
 
 
 @pytest.mark.parametrize(
@@ -236,10 +224,10 @@ def test_another_plan_is_refused(
     ],
 )
 def test_what_cannot_be_swept_is_refused_before_anything_is_written(
-    options: dict[str, Any], message: str, images: str, tmp_path: Path
+    options: dict[str, Any], message: str, sweep_images: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError) as refusal:
-        sweep(tmp_path / "sweep", images, **options)
+        sweep(tmp_path / "sweep", sweep_images, **options)
     assert message in str(refusal.value)
     assert not (tmp_path / "sweep").exists()
 
@@ -251,10 +239,12 @@ def test_resume_needs_a_sweep(tmp_path: Path) -> None:
         populations.sweep(resume=True)
 
 
-def test_a_folder_that_is_not_empty_is_refused_without_resume(images: str, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_refused_without_resume(
+    sweep_images: str, tmp_path: Path
+) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match="is not empty; add --resume"):
-        sweep(tmp_path, images)
+        sweep(tmp_path, sweep_images)
     assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
 
 

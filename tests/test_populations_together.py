@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from run_cases import TINY, assert_same_run, dying
-from sweep_cases import quick, sweep, write_images
+from sweep_cases import quick, sweep
 
 import betavae_core as bv
 from betavae_core import training
@@ -28,29 +28,15 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     quick(monkeypatch)
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_images(tmp_path_factory.mktemp("data") / "images.npy")
-
-
-@pytest.fixture(scope="module")
-def done(images: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """A finished sweep of β 1 and 4 with three seeds, and its result."""
-    out = tmp_path_factory.mktemp("sweeps") / "done"
-    with pytest.MonkeyPatch.context() as patch:
-        quick(patch)
-        return out, sweep(out, images, betas=(1, 4), seeds=3)
-
-
 def test_models_at_different_steps_go_on_side_by_side_bit_for_bit(
-    done: tuple[Path, dict[str, Any]],
-    images: str,
+    swept: tuple[Path, dict[str, Any]],
+    sweep_images: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two at step 20, two at 10 and two not begun: those that are further on leave earlier."""
     out = tmp_path / "done"
-    dying(monkeypatch, lambda: sweep(out, images, betas=(1, 4), seeds=3, workers=2), 25)
+    dying(monkeypatch, lambda: sweep(out, sweep_images, betas=(1, 4), seeds=3, workers=2), 25)
     first, _, third, fourth, *_ = make_plan(None, {}, None, require_plan(out)).jobs
     for job, step in ((third, 15), (fourth, 15)):
         dying(monkeypatch, partial(bv.train, job.config, out=run_path(out, job.label)), step)
@@ -59,13 +45,13 @@ def test_models_at_different_steps_go_on_side_by_side_bit_for_bit(
     assert [*states[0].steps.values()] == [20, 20, 10, 10, 0, 0]
     ends = [state.steps for state in states if state.steps[first.label] == TINY["steps"]]
     assert ends[0][third.label] < TINY["steps"]
-    for row, expected in zip(result["runs"], done[1]["runs"], strict=True):
+    for row, expected in zip(result["runs"], swept[1]["runs"], strict=True):
         assert row | {"path": ""} == expected | {"path": ""}
         assert_same_run(Path(row["path"]), Path(expected["path"]))
 
 
 def test_ctrl_c_saves_every_model_and_the_sweep_goes_on_bit_for_bit(
-    done: tuple[Path, dict[str, Any]], images: str, tmp_path: Path
+    swept: tuple[Path, dict[str, Any]], sweep_images: str, tmp_path: Path
 ) -> None:
     def press(state: State) -> None:
         if sum(state.steps.values()) == 7:  # once: the second one would act at once
@@ -73,18 +59,18 @@ def test_ctrl_c_saves_every_model_and_the_sweep_goes_on_bit_for_bit(
 
     out = tmp_path / "done"
     with pytest.raises(SweepInterrupted, match=f"stopped at step {6 * 7}"):
-        sweep(out, images, betas=(1, 4), seeds=3, progress=press)
+        sweep(out, sweep_images, betas=(1, 4), seeds=3, progress=press)
     result = sweep(out, resume=True)
-    for row, expected in zip(result["runs"], done[1]["runs"], strict=True):
+    for row, expected in zip(result["runs"], swept[1]["runs"], strict=True):
         assert_same_run(Path(row["path"]), Path(expected["path"]))
 
 
 def test_a_model_s_time_is_that_of_its_training(
-    images: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sweep_images: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not that of the pictures of those before it, too."""
     monkeypatch.setattr(training, "draw_all", lambda run, dataset: time.sleep(0.5))
-    result = sweep(tmp_path / "sweep", images, betas=[1], seeds=3)
+    result = sweep(tmp_path / "sweep", sweep_images, betas=[1], seeds=3)
     for row in result["runs"]:
         timings = (Path(row["path"]) / "timings.jsonl").read_text().splitlines()
         summary = bv.load(row["path"]).summary
@@ -93,8 +79,8 @@ def test_a_model_s_time_is_that_of_its_training(
 
 
 def test_an_error_of_a_common_step_is_one_line_and_the_sweep_can_go_on(
-    done: tuple[Path, dict[str, Any]],
-    images: str,
+    swept: tuple[Path, dict[str, Any]],
+    sweep_images: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -107,7 +93,7 @@ def test_an_error_of_a_common_step_is_one_line_and_the_sweep_can_go_on(
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "take_step", exhausted)
         with pytest.raises(FailureError, match=r"2 of 6 runs failed.*OutOfMemoryError: no memory"):
-            sweep(out, images, betas=(1, 4), seeds=3, workers=4)
+            sweep(out, sweep_images, betas=(1, 4), seeds=3, workers=4)
     result = sweep(out, resume=True)
-    for row, expected in zip(result["runs"], done[1]["runs"], strict=True):
+    for row, expected in zip(result["runs"], swept[1]["runs"], strict=True):
         assert_same_run(Path(row["path"]), Path(expected["path"]))
