@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,15 +65,23 @@ def load(
         weights = weights_of(tensors)
     else:
         raise UsageError(f"the run in {path} has no checkpoint yet; resume it or wait")
-    try:
+    with fitting(path):
         model = make_model(config, facts["image_shape"], facts["levels"], encoder, decoder)
         model.load_state_dict(weights)
+    return Run(path, config, model.eval(), summary)
+
+
+@contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """Raises DataError where a model does not take the weights of the run in `path`."""
+    try:
+        yield
     except (KeyError, TypeError, RuntimeError) as error:
         cause = " ".join(str(error).split())
         raise DataError(
-            f"{path} holds weights that its config.toml does not fit: {cause}"
+            f"{path} holds weights that do not fit its config.toml, or the encoder and decoder "
+            f"given: {cause}"
         ) from None
-    return Run(path, config, model.eval(), summary)
 
 
 def make_model(
@@ -129,6 +138,7 @@ def restore_state(
     objective: nn.Module,
 ) -> None:
     """The inverse of `flatten_state`: load the tensors into the three."""
+    model.load_state_dict(weights_of(tensors))
     parameters = list(model.parameters())
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
@@ -139,7 +149,6 @@ def restore_state(
             state.setdefault(int(index), {})[name] = tensor
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-    model.load_state_dict(weights_of(tensors))
     objective.load_state_dict(weights_of(tensors, "objective/"))
 
 

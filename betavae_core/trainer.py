@@ -30,7 +30,7 @@ from betavae_core.objectives import Objective
 from betavae_core.ops import backend
 from betavae_core.optimizers import make_optimizer
 from betavae_core.run_directory import RunDirectory, kept, read_checkpoint
-from betavae_core.runs import flatten_state, restore_state
+from betavae_core.runs import fitting, flatten_state, restore_state
 
 Progress = Callable[[int, int, dict[str, Any]], None]
 
@@ -252,7 +252,8 @@ class Trainer:
             self._check_same(facts)
             self.counter.fill_(self.step)
             self.rows.copy_(tensors.pop("rows"))
-            restore_state(tensors, self.model, self.optimizer, self.memory)
+            with fitting(self.directory.path):
+                restore_state(tensors, self.model, self.optimizer, self.memory)
             self.weights.refresh()
         self.directory.cut_logs(self.step // self.config.log_every)
 

@@ -137,6 +137,23 @@ def test_an_objective_of_ones_own_is_what_is_minimised(tmp_path: Path) -> None:
         bv.train({"steps": 50}, images=IMAGES, out=run.path, resume=True)
 
 
+def modules(hidden: int) -> dict[str, nn.Module]:
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, hidden), nn.ReLU(), nn.Linear(hidden, 6))
+    return {"encoder": encoder, "decoder": nn.Linear(3, 64)}
+
+
+def test_another_encoder_than_the_one_trained_is_refused(tmp_path: Path) -> None:
+    path = train(tmp_path / "run", **modules(16)).path
+    before = lasting(path)
+    message = r"do not fit its config.toml, or the encoder and decoder given: .*\[16, 64\]"
+    with pytest.raises(bv.DataError, match=message):
+        bv.train({"steps": 50}, images=IMAGES, out=path, resume=True, **modules(32))
+    with pytest.raises(bv.DataError, match=message):
+        bv.load(path, **modules(32))
+    assert lasting(path) == before
+    assert bv.train({"steps": 50}, images=IMAGES, out=path, resume=True, **modules(16)).summary
+
+
 def test_settings_may_be_a_mapping_and_an_unknown_one_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="betta"):
         bv.train(TINY | {"betta": 4.0}, images=IMAGES, out=tmp_path / "run")
