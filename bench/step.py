@@ -7,7 +7,8 @@
 
 Each is how many times faster ours trains. Ours always includes its data, its noise and reading the
 loss at the interval of the log, whatever the other leaves out: it is `Team.advance`, and a
-round holds whole blocks of 64 steps, for which indices and noise are drawn at once.
+round holds whole blocks of 64 steps, for which indices and noise are drawn at once. The first 500
+steps of a run, which are in float32, are not in it.
 
 Before anything is timed, the loss and every gradient of each loop are compared with ours, for the
 same weights and images, and for the noise that the loop itself drew.
@@ -201,8 +202,8 @@ def _ours(
 
 @contextmanager
 def training(arch: str, dataset: Dataset, device: str, **sizes: int) -> Iterator[Trainer]:
-    """A trainer of `arch` at step 0, as `train` makes it, in a folder that is removed."""
-    settings = Config(data=dataset.name, arch=arch, steps=10**9, **sizes)  # type: ignore[arg-type]
+    """A trainer of `arch` as `train` makes it, past its steps in float32; its folder goes."""
+    settings = Config(data=dataset.name, arch=arch, steps=10**9, fp32_steps=0, **sizes)  # type: ignore[arg-type]
     precision = choose_precision("auto", device)
     config = settings.resolve(dataset.image_shape, len(dataset), device, precision)
     model = make_model(config, dataset.image_shape, dataset.levels)

@@ -56,6 +56,7 @@ class Config:
     lr: float = 1e-3
     optimizer: str = "adam"
     precision: str = "auto"
+    fp32_steps: int = 500  # of a bf16 run, before its first in bf16
     device: str = "auto"
     backend: str = "auto"
     seed: int = 0
@@ -279,6 +280,7 @@ _INVARIANTS: dict[str, tuple[tuple[Callable[[Any], bool], str], ...]] = {
     "lr": (_FINITE, _POSITIVE),
     "optimizer": (_one_of("adam", "adagrad"),),
     "precision": (_one_of("auto", "fp32", "bf16"),),
+    "fp32_steps": (_WHOLE, _NOT_NEGATIVE),
     "device": (_one_of("auto", "cpu", "cuda"),),
     "backend": (_one_of("auto", "torch", "triton", "c"),),
     "seed": (_WHOLE, _NOT_NEGATIVE, (lambda value: value < 2**63, "< 2^63")),

@@ -29,15 +29,21 @@ class Team:
 
     def __init__(self, trainers: Sequence[Trainer]) -> None:
         self.trainers = trainers
+        self._in_bf16 = [trainer.in_bf16 for trainer in trainers]
         captured = all(trainer.can_be_captured() for trainer in trainers)
         self.take = Steps([trainer.take_step for trainer in trainers], captured)
+
+    def is_as_it_began(self, count: int) -> bool:
+        """Whether it has `count` models, each in its first precision: graphs replay no other."""
+        now = [trainer.in_bf16 for trainer in self.trainers]
+        return (count, now) == (len(self.trainers), self._in_bf16)
 
     def stride(self) -> int:
         """How many steps go by before the host has something to do for one of them."""
         return min(t.until_due() for t in self.trainers) if self.take.captured else 1
 
     def advance(self, steps: int = 1) -> None:
-        """So many steps of each, all in the block of its feed that the first one is in."""
+        """So many steps of each, in one precision and in the block of its feed that it is in."""
         for trainer in self.trainers:
             trainer.feed.prepare(trainer.step)
         self.take(steps)
@@ -70,7 +76,7 @@ def fit(trainers: Sequence[Trainer], failed: Failed = reraise) -> None:
         courses = _go_on({trainer: trainer.course() for trainer in trainers}, failed)
         while courses and not stop():
             team = Team([*courses])
-            while len(courses) == len(team.trainers) and not stop():
+            while team.is_as_it_began(len(courses)) and not stop():
                 team.advance(team.stride())
                 courses = _go_on(courses, failed)
         if stop():

@@ -6,7 +6,7 @@ longer than everything else before that step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -21,8 +21,8 @@ class Adam:
     Nothing in a step needs the host, so that a CUDA graph can hold it.
 
     Args:
-        copies: of some parameters, copies in bfloat16 (see `mixed_precision`). The copies have the
-            gradients, and each step writes them too.
+        copies: of some parameters, copies in bfloat16 (see `mixed_precision`), which may have the
+            gradients in their place. Each step writes them too.
         backend: `auto` or `c` does a CPU's copies in one pass (kernels/c/adam.c).
 
     Source: Kingma, Ba 2015, algorithm 1, with its default β1 = 0.9, β2 = 0.999, ε = 1e-8.
@@ -37,7 +37,7 @@ class Adam:
     ) -> None:
         self.parameters, self.backend = list(parameters), backend
         copies = copies or {}
-        self.leaves = [copies.get(p, p) for p in self.parameters]  # what gradients come to
+        self.copies = {i: copies[p] for i, p in enumerate(self.parameters) if p in copies}
         self.param_groups = [{"lr": lr}]
         at = self.parameters[0].device if self.parameters else None
         self._steps = torch.zeros(len(self.parameters), dtype=torch.float32, device=at)
@@ -46,7 +46,7 @@ class Adam:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients (or fill them with zeros)."""
-        for leaf in self.leaves:
+        for leaf in (*self.parameters, *self.copies.values()):
             if set_to_none:
                 leaf.grad = None
             elif leaf.grad is not None:
@@ -54,30 +54,32 @@ class Adam:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Update every parameter that has a gradient."""
-        moved = [i for i, leaf in enumerate(self.leaves) if leaf.grad is not None]
+        """Update every parameter that has a gradient, or whose copy has one."""
+        own, of_copies = _gradients(enumerate(self.parameters)), _gradients(self.copies.items())
+        moved = [*own, *of_copies]
         if not moved:
             return
-        every = len(moved) == len(self.leaves)
+        every = len(moved) == len(self.parameters)
         torch._foreach_add_([self._steps] if every else self._weights(moved).steps, 1)
         settings = Settings(self.param_groups[0]["lr"])
-        alone = [i for i in moved if self.leaves[i] is self.parameters[i]]
-        if alone:
-            update(self._weights(alone), self._gradients(alone), settings)
-        copied = [i for i in moved if self.leaves[i] is not self.parameters[i]]
-        if copied:
-            copies = [self.leaves[i] for i in copied]
-            of, gradients = self._weights(copied), self._gradients(copied)
-            update_with_copies(of, copies, gradients, settings, self.backend)
+        if own:
+            update(self._weights(own), [*own.values()], settings)
+            self._renew(self.copies.keys() & own)
+        if of_copies:
+            copies = [self.copies[i] for i in of_copies]
+            gradients = [*of_copies.values()]
+            update_with_copies(self._weights(of_copies), copies, gradients, settings, self.backend)
 
-    def _weights(self, indices: Sequence[int]) -> Weights:
+    def _renew(self, copied: Collection[int]) -> None:
+        """Round the weights of these to their copies."""
+        if copied:
+            copies: list[Tensor] = [self.copies[i] for i in copied]
+            torch._foreach_copy_(copies, [self.parameters[i] for i in copied])
+
+    def _weights(self, indices: Collection[int]) -> Weights:
         names = "exp_avg", "exp_avg_sq", "step"
         moments = [[self.state[i][name] for i in indices] for name in names]
         return Weights([self.parameters[i] for i in indices], *moments)
-
-    def _gradients(self, indices: Sequence[int]) -> list[Tensor]:
-        gradients = [self.leaves[i].grad for i in indices]
-        return [gradient for gradient in gradients if gradient is not None]
 
     def state_dict(self) -> dict[str, Any]:
         """The moments, by the parameter's place."""
@@ -88,6 +90,11 @@ class Adam:
         for index, state in state_dict["state"].items():
             for name, tensor in state.items():
                 self.state[index][name].copy_(tensor)
+
+
+def _gradients(leaves: Iterable[tuple[int, nn.Parameter]]) -> dict[int, Tensor]:
+    """Of those that have one."""
+    return {i: leaf.grad for i, leaf in leaves if leaf.grad is not None}
 
 
 def _start(parameter: nn.Parameter, step: Tensor) -> dict[str, Tensor]:

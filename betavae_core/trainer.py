@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from math import isfinite
 from typing import Any
 
@@ -147,8 +148,9 @@ class Trainer:
         The feed has it at hand, and `step` is the caller's to advance.
         """
         x, noise = self.feed.at(self.counter)
-        bf16 = self.config.precision == "bf16"
-        with self.weights.in_use(), torch.autocast(self.device.type, torch.bfloat16, bf16):
+        bf16 = self.in_bf16
+        copies = self.weights.in_use() if bf16 else nullcontext()
+        with copies, torch.autocast(self.device.type, torch.bfloat16, bf16):
             terms = self.model(x, **noise)
         posterior = terms.posterior
         loss = self.objective(terms.recon_nll, posterior, self.counter.clone())  # theirs to keep
@@ -161,10 +163,21 @@ class Trainer:
         self.rows.index_copy_(0, self.counter.reshape(1) % len(self.rows), row[None])
         self.counter += 1
 
+    @property
+    def in_bf16(self) -> bool:
+        """Whether the next step computes in bfloat16.
+
+        The first of a run do not. In them it is decided what the latents come to stand for, by
+        differences that start as small as the rounding of bfloat16: later ones no longer change it.
+        """
+        return self.config.precision == "bf16" and self.step >= self.config.fp32_steps
+
     def until_due(self) -> int:
         """How many steps go by before the host has something to do."""
         intervals = self.config.log_every, self.checkpoint_every, BLOCK
-        return min(self.last - self.step, *(n - self.step % n for n in intervals))
+        ends = [self.last, self.config.fp32_steps]
+        left = [end - self.step for end in ends if end > self.step]
+        return min(*left, *(n - self.step % n for n in intervals))
 
     @property
     def last(self) -> int:

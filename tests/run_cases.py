@@ -27,6 +27,7 @@ TINY: dict[str, Any] = {
     "log_every": 7,
     "checkpoint_every": 10,
     "precision": "fp32",
+    "fp32_steps": 5,  # where another precision is asked for
     "device": "cpu",
 }
 SUMMARY = {

@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from betavae_core import capture
 from betavae_core.config import Config
 from betavae_core.data import from_array
-from betavae_core.loop import Team
+from betavae_core.loop import Team, fit
 from betavae_core.objectives import OBJECTIVES as KINDS
 from betavae_core.run_directory import RunDirectory
 from betavae_core.runs import make_model
@@ -45,8 +45,9 @@ OBJECTIVES = [
 def trainer(folder: Path, **settings: Any) -> Iterator[Trainer]:
     images = np.random.default_rng(0).integers(0, 256, (80, 8, 8), dtype=np.uint8)
     data = from_array(images)
-    config = Config(data="array", arch="mlp", hidden=(16,), steps=200, batch_size=8, **settings)
-    config = config.resolve(data.image_shape, len(data), "cpu", "fp32")
+    kept = {"arch": "mlp", "hidden": (16,), "steps": 200, "batch_size": 8, "precision": "fp32"}
+    config = Config(data="array", **kept | settings)
+    config = config.resolve(data.image_shape, len(data), "cpu", config.precision)
     model = make_model(config, data.image_shape, data.levels)
     directory = RunDirectory.create(folder, config)
     try:
@@ -173,6 +174,34 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Device:
     device = Device(monkeypatch)
     monkeypatch.setattr(capture.Steps, "_capture", lambda self, size: device.capture(self, size))
     return device
+
+
+def test_no_graph_is_replayed_in_another_precision(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"precision": "bf16", "fp32_steps": 85}
+    with trainer(tmp_path / "single", **settings) as single:
+        fit([single])
+    with trainer(tmp_path / "graphs", **settings) as one:
+        monkeypatch.setattr(Trainer, "can_be_captured", lambda self: True)
+        replayed = []
+
+        def hold(steps: capture.Steps, size: int) -> Graph:
+            bf16, graph = one.in_bf16, device.capture(steps, size)
+
+            def replay() -> None:
+                replayed.append((one.step, size, bf16))
+                graph.replay()
+
+            return Graph(replay)
+
+        monkeypatch.setattr(capture.Steps, "_capture", hold)
+        fit([one])
+    assert {bf16 for *_, bf16 in replayed} == {False, True}
+    assert all(step >= 85 if bf16 else step + size <= 85 for step, size, bf16 in replayed)
+    assert torch.equal(one.rows, single.rows)
+    ours, theirs = one.model.state_dict(), single.model.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_graphs_of_many_steps_go_first_and_single_ones_fill_up(device: Device) -> None:

@@ -59,6 +59,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("lr", INF, "--lr must be a finite number, got inf"),
     ("lr", 0.0, "--lr must be > 0, got 0.0"),
     ("optimizer", "sgd", "--optimizer must be one of adam, adagrad, got 'sgd'"),
+    ("fp32_steps", -1, "--fp32-steps must be >= 0, got -1"),
     ("precision", "fp16", "--precision must be one of auto, fp32, bf16, got 'fp16'"),
     ("device", "tpu", "--device must be one of auto, cpu, cuda, got 'tpu'"),
     ("backend", "jax", "--backend must be one of auto, torch, triton, c, got 'jax'"),

@@ -40,7 +40,7 @@ def test_a_run_that_was_resumed_is_bit_identical_to_an_unbroken_one(
     images = squares(side)
     config = Config(
         arch=arch, steps=30, capacity_steps=30, batch_size=32, device="cuda", precision=precision,
-        log_every=7, checkpoint_every=10, seed=5,
+        fp32_steps=20, log_every=7, checkpoint_every=10, seed=5,
     )  # fmt: skip
     unbroken = train(config, images=images, out=tmp_path / "unbroken")
     train(replace(config, steps=16), images=images, out=tmp_path / "resumed")
@@ -58,7 +58,7 @@ def test_replayed_graphs_train_as_single_launches_do_bit_for_bit(
     images = squares(side)
     config = Config(
         arch=arch, objective=objective, steps=150, capacity_steps=100, target_kl=5.0,
-        batch_size=32, device="cuda", log_every=50, seed=5,
+        batch_size=32, device="cuda", fp32_steps=0, log_every=50, seed=5,
     )  # fmt: skip
     sizes: list[int] = []
     capture = Steps._capture
@@ -80,7 +80,7 @@ def test_models_of_one_graph_train_as_each_does_alone_bit_for_bit(
     np.save(tmp_path / "squares.npy", squares(side))
     config = Config(
         data=str(tmp_path / "squares.npy"), arch=arch, steps=60, batch_size=32, device="cuda",
-        log_every=50, checkpoint_every=1000,
+        fp32_steps=0, log_every=50, checkpoint_every=1000,
     )  # fmt: skip
     branches: list[int] = []
     capture = Steps._capture

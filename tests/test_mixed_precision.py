@@ -34,6 +34,7 @@ def trainer(folder: Path, **settings: Any) -> Iterator[Trainer]:
     needs_c()
     data = from_array(IMAGES)
     kept = {"arch": "mlp", "hidden": (16,), "steps": 50, "batch_size": 8, "precision": "bf16"}
+    kept["fp32_steps"] = 0
     config = Config(data="array", **kept | settings)
     config = config.resolve(data.image_shape, len(data), "cpu", "bf16")
     model = make_model(config, data.image_shape, data.levels)
@@ -131,6 +132,18 @@ def test_after_a_step_the_copies_are_the_weights_rounded(tmp_path: Path) -> None
             assert p.dtype == torch.float32
             assert not torch.equal(p, old)
             assert torch.equal(one.weights.copies[p], p.bfloat16())
+
+
+def test_copies_follow_weights_that_a_step_in_float32_changed(tmp_path: Path) -> None:
+    with trainer(tmp_path / "run", fp32_steps=2) as one:
+        for step in range(4):
+            assert one.in_bf16 == (step >= 2)
+            Team([one]).advance(1)
+            with_gradient = [p.grad is not None for p in one.model.parameters()]
+            assert with_gradient == [step < 2] * len(with_gradient)
+            for p in one.model.parameters():
+                assert torch.equal(one.weights.copies[p], p.bfloat16())
+            assert one.optimizer.state[0]["step"] == step + 1  # type: ignore[index]
 
 
 def test_the_model_has_its_own_weights_after_a_step_and_after_a_failure(tmp_path: Path) -> None:

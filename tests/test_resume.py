@@ -35,7 +35,7 @@ BINARY = np.random.default_rng(1).integers(0, 2, (24, 16, 16), dtype=np.uint8)
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "adagrad": {"optimizer": "adagrad"},
-    "bf16": {"precision": "bf16"},
+    "bf16": {"precision": "bf16", "fp32_steps": 22},
     "gaussian": {"likelihood": "gaussian", "sigma": 0.2},
     "capacity": {"named": "capacity", "gamma": 10.0, "capacity_max": 5.0, "capacity_steps": 17},
     "convolutions": {"arch": "higgins-conv", "images": BINARY},

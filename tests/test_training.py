@@ -227,6 +227,14 @@ def test_bf16_computes_in_bf16_and_keeps_its_weights_in_fp32(tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("quick")
+def test_the_first_steps_of_a_bf16_run_are_those_of_an_fp32_run(tmp_path: Path) -> None:
+    kept = {"fp32_steps": 14, "log_every": 7}
+    full, half = (train(tmp_path / p, precision=p, **kept) for p in ("fp32", "bf16"))
+    assert half.metrics[:2] == full.metrics[:2]
+    assert half.metrics[2] != full.metrics[2]
+
+
+@pytest.mark.usefixtures("quick")
 def test_the_gaussian_likelihood_is_in_nats(tmp_path: Path) -> None:
     """A decoder that says 1/2 of every pixel costs P ln(2πσ²) / 2 + Σ (x - 1/2)² / 2σ² nats."""
     decoder = torch.nn.Linear(3, 64)
@@ -279,11 +287,7 @@ def test_mnist_reaches_what_a_plain_model_reaches(
 @pytest.mark.slow
 @pytest.mark.skipif(not MNIST.is_dir(), reason="needs the MNIST images in ../shared/data/mnist")
 def test_bf16_ends_where_fp32_does(tmp_path: Path) -> None:
-    """On average over three seeds, and for each of them.
-
-    For each it need not hold: of one seed, two runs in fp32 that differ in last digits alone end
-    up to .66 % apart (bench/NOTES.md).
-    """
+    """On average over three seeds, and for each of them."""
     ends: dict[str, list[float]] = {"fp32": [], "bf16": []}
     for precision, found in ends.items():
         for seed in range(3):

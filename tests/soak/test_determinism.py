@@ -28,7 +28,7 @@ from betavae_core.trainer import Trainer
 CLOCKS = {"timings.jsonl", "summary.json"}  # the two files that hold clock readings
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
 RUNS = {
-    "conv bf16": "--arch higgins-conv --precision bf16",
+    "conv bf16": "--arch higgins-conv --precision bf16 --fp32-steps 12",
     "mlp fp32": "--arch mlp --precision fp32",
     "capacity adagrad": "--arch mlp --objective capacity --optimizer adagrad",
     "controlvae": "--arch mlp --beta auto --target-kl 5",

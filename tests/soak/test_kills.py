@@ -25,7 +25,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "beta bf16 npz": {"data": "images.npz", "precision": "bf16"},
     "autoencoder adagrad idx": {"data": "idx", "beta": 0.0, "optimizer": "adagrad"},
     "capacity hdf5": {"data": "images.h5", "objective": "capacity", "gamma": 10.0},
-    "controlvae bf16": {"objective": "controlvae", "target_kl": 6.0, "precision": "bf16"},
+    "controlvae bf16": {
+        "objective": "controlvae",
+        "target_kl": 6.0,
+        "precision": "bf16",
+        "fp32_steps": 150,
+    },
     "geco png": {"data": "pictures", "objective": "geco", "target_recon": 40.0},
     "gaussian": {"likelihood": "gaussian", "sigma": 0.2},
     "convolutions npz": {
