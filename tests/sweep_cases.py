@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from run_cases import IMAGES, ROOT, TINY
+from run_cases import IMAGES, ROOT, TINY, assert_same_run
 
 from betavae_core import populations, training
 
@@ -57,6 +57,13 @@ def sweep(out: Path, data: str | None = None, **options: Any) -> dict[str, Any]:
     """A tiny sweep; settings of the runs go into `settings`."""
     settings = TINY | options.pop("settings", {}) if data else options.pop("settings", {})
     return populations.sweep(settings | ({"data": data} if data else {}), out, **options)
+
+
+def assert_same_sweep(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """The same rows but for their folders, which are the same bit for bit."""
+    for row, expected in zip(one["runs"], other["runs"], strict=True):
+        assert row | {"path": ""} == expected | {"path": ""}
+        assert_same_run(Path(row["path"]), Path(expected["path"]))
 
 
 def begin(folder: Path, **options: Any) -> subprocess.Popen[str]:

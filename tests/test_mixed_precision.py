@@ -1,4 +1,4 @@
-"""The weights that a bf16 step on a CPU computes with: autocast's, and known to nobody else."""
+"""Runs in bf16, and the weights that a step computes with: autocast's, and known to nobody else."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from kernel_cases import needs_c
+from run_cases import train, without_pictures
 from torch import Tensor, nn
 
 from betavae_core import architectures, layers, mixed_precision
@@ -185,3 +186,22 @@ def test_copies_follow_where_something_else_changes_the_weights() -> None:
         layer.weight.fill_(0.3)
     weights.refresh()
     assert torch.equal(weights.copies[layer.weight], layer.weight.bfloat16())
+
+
+def test_bf16_computes_in_bf16_and_keeps_its_weights_in_fp32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_pictures(monkeypatch)
+    full, half = (train(tmp_path / p, precision=p) for p in ("fp32", "bf16"))
+    assert {w.dtype for w in half.model.state_dict().values()} == {torch.float32}
+    assert half.metrics[-1]["loss"] == pytest.approx(full.metrics[-1]["loss"], rel=0.02)
+
+
+def test_the_first_steps_of_a_bf16_run_are_those_of_an_fp32_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_pictures(monkeypatch)
+    kept = {"fp32_steps": 14, "log_every": 7}
+    full, half = (train(tmp_path / p, precision=p, **kept) for p in ("fp32", "bf16"))
+    assert half.metrics[:2] == full.metrics[:2]
+    assert half.metrics[2] != full.metrics[2]

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from run_cases import TINY, assert_same_run, dying
-from sweep_cases import quick, sweep
+from run_cases import TINY, dying
+from sweep_cases import assert_same_sweep, quick, sweep
 
 import betavae_core as bv
 from betavae_core import training
@@ -45,9 +45,7 @@ def test_models_at_different_steps_go_on_side_by_side_bit_for_bit(
     assert [*states[0].steps.values()] == [20, 20, 10, 10, 0, 0]
     ends = [state.steps for state in states if state.steps[first.label] == TINY["steps"]]
     assert ends[0][third.label] < TINY["steps"]
-    for row, expected in zip(result["runs"], swept[1]["runs"], strict=True):
-        assert row | {"path": ""} == expected | {"path": ""}
-        assert_same_run(Path(row["path"]), Path(expected["path"]))
+    assert_same_sweep(result, swept[1])
 
 
 def test_ctrl_c_saves_every_model_and_the_sweep_goes_on_bit_for_bit(
@@ -61,8 +59,7 @@ def test_ctrl_c_saves_every_model_and_the_sweep_goes_on_bit_for_bit(
     with pytest.raises(SweepInterrupted, match=f"stopped at step {6 * 7}"):
         sweep(out, sweep_images, betas=(1, 4), seeds=3, progress=press)
     result = sweep(out, resume=True)
-    for row, expected in zip(result["runs"], swept[1]["runs"], strict=True):
-        assert_same_run(Path(row["path"]), Path(expected["path"]))
+    assert_same_sweep(result, swept[1])
 
 
 def test_a_model_s_time_is_that_of_its_training(
@@ -95,5 +92,4 @@ def test_an_error_of_a_common_step_is_one_line_and_the_sweep_can_go_on(
         with pytest.raises(FailureError, match=r"2 of 6 runs failed.*OutOfMemoryError: no memory"):
             sweep(out, sweep_images, betas=(1, 4), seeds=3, workers=4)
     result = sweep(out, resume=True)
-    for row, expected in zip(result["runs"], swept[1]["runs"], strict=True):
-        assert_same_run(Path(row["path"]), Path(expected["path"]))
+    assert_same_sweep(result, swept[1])

@@ -220,21 +220,6 @@ def test_every_choice_trains_and_is_not_the_default(
 
 
 @pytest.mark.usefixtures("quick")
-def test_bf16_computes_in_bf16_and_keeps_its_weights_in_fp32(tmp_path: Path) -> None:
-    full, half = (train(tmp_path / p, precision=p) for p in ("fp32", "bf16"))
-    assert {w.dtype for w in half.model.state_dict().values()} == {torch.float32}
-    assert half.metrics[-1]["loss"] == pytest.approx(full.metrics[-1]["loss"], rel=0.02)
-
-
-@pytest.mark.usefixtures("quick")
-def test_the_first_steps_of_a_bf16_run_are_those_of_an_fp32_run(tmp_path: Path) -> None:
-    kept = {"fp32_steps": 14, "log_every": 7}
-    full, half = (train(tmp_path / p, precision=p, **kept) for p in ("fp32", "bf16"))
-    assert half.metrics[:2] == full.metrics[:2]
-    assert half.metrics[2] != full.metrics[2]
-
-
-@pytest.mark.usefixtures("quick")
 def test_the_gaussian_likelihood_is_in_nats(tmp_path: Path) -> None:
     """A decoder that says 1/2 of every pixel costs P ln(2πσ²) / 2 + Σ (x - 1/2)² / 2σ² nats."""
     decoder = torch.nn.Linear(3, 64)
