@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,24 @@ def test_a_run_that_fails_is_named_and_the_others_finish(sweep_images: str, tmp_
     assert result["recommended"]["beta"] == 1.0
     with pytest.raises(FailureError, match="2 of 4"):  # they are tried again
         sweep(out, resume=True)
+
+
+@pytest.mark.parametrize("damaged", ["summary.json", "config.toml", "checkpoint/latest.json"])
+def test_a_damaged_run_fails_alone_and_can_be_made_again(
+    damaged: str,
+    sweep_images: str,
+    swept: tuple[Path, dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "done"
+    dying(monkeypatch, lambda: sweep(out, sweep_images, betas=(1, 4), seeds=3), 25)
+    run = out / "runs" / "beta-1-seed-1"
+    (run / damaged).write_bytes(b"\xff")
+    with pytest.raises(FailureError, match=f"1 of 6 runs failed.*{damaged}"):
+        sweep(out, resume=True)
+    shutil.rmtree(run)
+    assert_same_sweep(sweep(out, resume=True), swept[1])
 
 
 def test_where_every_run_fails_there_is_no_result(sweep_images: str, tmp_path: Path) -> None:

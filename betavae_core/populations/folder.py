@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from betavae_core.errors import UsageError
+from betavae_core.errors import DataError, UsageError
 from betavae_core.populations.plan import Job, Plan, read_plan
 from betavae_core.run_directory import read_latest, read_summary
 from betavae_core.storage import PARTIAL, make_folder, read_json, write_atomic
@@ -35,9 +35,12 @@ def codes_path(out: Path, label: str) -> Path:
 
 
 def steps_done(out: Path, job: Job) -> int:
-    """The steps of a run that are saved."""
+    """The steps of a run that are saved; 0 where that is damaged, which the run itself will say."""
     path = run_path(out, job.label)
-    saved = read_summary(path) or read_latest(path)
+    try:
+        saved = read_summary(path) or read_latest(path)
+    except DataError:
+        return 0
     return int(saved["steps" if "steps" in saved else "step"]) if saved else 0
 
 
