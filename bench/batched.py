@@ -16,7 +16,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from betavae_core.bench.agreement import agree
 from betavae_core.capture import Steps
 from betavae_core.feed import BLOCK
-from betavae_core.optimizers import Adam
+from betavae_core.optimizers import Optimizer
 from betavae_core.trainer import Trainer
 
 _TOLERANCE = 5e-3  # of a loss, in bfloat16
@@ -33,7 +33,7 @@ class Batched:
         self._bf16 = first.config.precision == "bf16"
         weights, _ = stack_module_state([trainer.model for trainer in trainers])
         self._weights = {name: w.detach().requires_grad_() for name, w in weights.items()}
-        self._optimizer = Adam(self._weights.values(), first.config.lr)
+        self._optimizer = Optimizer("adam", self._weights.values(), first.config.lr)
         shape = BLOCK, len(trainers), first.config.batch_size
         count = len(first.images.pixels)
         self._indices = torch.randint(count, shape, device=first.device)

@@ -2,7 +2,7 @@
 
 Autocast casts every weight at each step and every gradient back: on a CPU a large layer moves more
 memory so than by its arithmetic, and on a GPU that is a third of a small model's launches. Here the
-optimizer reads the gradients as they come and writes both (`optimizers.Adam`). The values are
+optimizer reads the gradients as they come and writes both (`optimizers.Optimizer`). The values are
 autocast's. Source: Micikevicius et al. 2018, section 3.1.
 """
 

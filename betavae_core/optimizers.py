@@ -1,6 +1,6 @@
-"""What turns gradients into weights: Adam by PyTorch's fused kernel, or PyTorch's Adagrad.
+"""What turns gradients into weights: Adam or Adagrad, in float32, whatever a step computes with.
 
-`torch.optim.Adam` calls the same kernel, but its first step imports PyTorch's compiler, which takes
+`torch.optim` calls the same kernels, but its first step imports PyTorch's compiler, which takes
 longer than everything else before that step.
 """
 
@@ -12,37 +12,42 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from betavae_core.ops.adam import Settings, Weights, update, update_with_copies
+from betavae_core.ops.update import RULES, Weights, update, update_with_copies
 
 
-class Adam:
-    """Adam with bias correction, with the state and the interface of `torch.optim.Adam`.
+class Optimizer:
+    """An update rule with the state and the interface of `torch.optim.Adam` and its like.
 
     Nothing in a step needs the host, so that a CUDA graph can hold it.
 
     Args:
+        rule: `adam` or `adagrad`, as in `ops.update`.
         copies: of some parameters, copies in bfloat16 (see `mixed_precision`), which may have the
             gradients in their place. Each step writes them too.
-        backend: `auto` or `c` does a CPU's copies in one pass (kernels/c/adam.c).
-
-    Source: Kingma, Ba 2015, algorithm 1, with its default β1 = 0.9, β2 = 0.999, ε = 1e-8.
+        backend: `auto` or `c` does a CPU's copies in one pass (kernels/c/update.c).
     """
 
     def __init__(
         self,
+        rule: str,
         parameters: Iterable[nn.Parameter],
         lr: float,
         copies: Mapping[nn.Parameter, nn.Parameter] | None = None,
         backend: str = "auto",
     ) -> None:
-        self.parameters, self.backend = list(parameters), backend
+        self.rule, self.parameters, self.backend = RULES[rule], list(parameters), backend
         copies = copies or {}
         self.copies = {i: copies[p] for i, p in enumerate(self.parameters) if p in copies}
         self.param_groups = [{"lr": lr}]
         at = self.parameters[0].device if self.parameters else None
         self._steps = torch.zeros(len(self.parameters), dtype=torch.float32, device=at)
         started = zip(self.parameters, self._steps.unbind(), strict=True)
-        self.state = {index: _start(p, step) for index, (p, step) in enumerate(started)}
+        self.state = {index: self._start(p, step) for index, (p, step) in enumerate(started)}
+
+    def _start(self, parameter: nn.Parameter, step: Tensor) -> dict[str, Tensor]:
+        """A parameter's state before the first step; a moment lies in memory as its weight does."""
+        like = parameter.detach()
+        return {"step": step, **{name: torch.zeros_like(like) for name in self.rule.moments}}
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients (or fill them with zeros)."""
@@ -61,14 +66,14 @@ class Adam:
             return
         every = len(moved) == len(self.parameters)
         torch._foreach_add_([self._steps] if every else self._weights(moved).steps, 1)
-        settings = Settings(self.param_groups[0]["lr"])
+        lr = self.param_groups[0]["lr"]
         if own:
-            update(self._weights(own), [*own.values()], settings)
+            update(self.rule, self._weights(own), [*own.values()], lr)
             self._renew(self.copies.keys() & own)
         if of_copies:
             copies = [self.copies[i] for i in of_copies]
-            gradients = [*of_copies.values()]
-            update_with_copies(self._weights(of_copies), copies, gradients, settings, self.backend)
+            weights, gradients = self._weights(of_copies), [*of_copies.values()]
+            update_with_copies(self.rule, weights, copies, gradients, lr, self.backend)
 
     def _renew(self, copied: Collection[int]) -> None:
         """Round the weights of these to their copies."""
@@ -77,9 +82,9 @@ class Adam:
             torch._foreach_copy_(copies, [self.parameters[i] for i in copied])
 
     def _weights(self, indices: Collection[int]) -> Weights:
-        names = "exp_avg", "exp_avg_sq", "step"
-        moments = [[self.state[i][name] for i in indices] for name in names]
-        return Weights([self.parameters[i] for i in indices], *moments)
+        moments = [[self.state[i][name] for i in indices] for name in self.rule.moments]
+        steps = [self.state[i]["step"] for i in indices]
+        return Weights([self.parameters[i] for i in indices], moments, steps)
 
     def state_dict(self) -> dict[str, Any]:
         """The moments, by the parameter's place."""
@@ -95,29 +100,3 @@ class Adam:
 def _gradients(leaves: Iterable[tuple[int, nn.Parameter]]) -> dict[int, Tensor]:
     """Of those that have one."""
     return {i: leaf.grad for i, leaf in leaves if leaf.grad is not None}
-
-
-def _start(parameter: nn.Parameter, step: Tensor) -> dict[str, Tensor]:
-    """A parameter's state before the first step."""
-    return {
-        "step": step,
-        "exp_avg": torch.zeros_like(parameter, memory_format=torch.preserve_format).detach(),
-        "exp_avg_sq": torch.zeros_like(parameter, memory_format=torch.preserve_format).detach(),
-    }
-
-
-Optimizer = Adam | torch.optim.Optimizer
-
-
-def make_optimizer(
-    name: str,
-    parameters: Iterable[nn.Parameter],
-    lr: float,
-    copies: Mapping[nn.Parameter, nn.Parameter] | None = None,
-    backend: str = "auto",
-) -> Optimizer:
-    """`adam`, with the last two, or `adagrad`; in its fused form where PyTorch has one."""
-    if name == "adam":
-        return Adam(parameters, lr, copies, backend)
-    parameters = list(parameters)
-    return torch.optim.Adagrad(parameters, lr=lr, fused=parameters[0].device.type == "cpu")

@@ -29,7 +29,7 @@ from betavae_core.mixed_precision import WorkingWeights, cast_layers
 from betavae_core.model import BetaVAE, evaluating
 from betavae_core.objectives import Objective
 from betavae_core.ops import backend
-from betavae_core.optimizers import make_optimizer
+from betavae_core.optimizers import Optimizer
 from betavae_core.run_directory import RunDirectory, kept, read_checkpoint
 from betavae_core.runs import fitting, flatten_state, restore_state
 
@@ -90,9 +90,7 @@ class Trainer:
         self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.weights = WorkingWeights(self._cast_layers())
         parameters, copies = self.model.parameters(), self.weights.copies
-        self.optimizer = make_optimizer(
-            config.optimizer, parameters, config.lr, copies, config.backend
-        )
+        self.optimizer = Optimizer(config.optimizer, parameters, config.lr, copies, config.backend)
         memory = objective if isinstance(objective, torch.nn.Module) else torch.nn.Module()
         self.objective, self.memory = objective, memory.to(self.device)
         self.dataset, self.images = dataset, images or Resident(dataset, self.device)
@@ -132,15 +130,14 @@ class Trainer:
         return self.config.beta
 
     def _cast_layers(self) -> list[torch.nn.Module]:
-        """Those whose bfloat16 weights Adam writes. Modules of others may do more with theirs."""
+        """Those that have bfloat16 weights too. Modules of others may do more with theirs."""
         config = self.config
-        ours = config.arch != CUSTOM and config.optimizer == "adam" and config.precision == "bf16"
+        ours = config.arch != CUSTOM and config.precision == "bf16"
         return cast_layers(self.model, self.device.type) if ours else []
 
     def can_be_captured(self) -> bool:
-        """On a GPU, with Adam, and an objective that is known to read nothing on the host."""
-        known = self.config.objective != "custom" and self.config.optimizer == "adam"
-        return self.device.type == "cuda" and known
+        """On a GPU, with an objective that is known to read nothing on the host."""
+        return self.device.type == "cuda" and self.config.objective != "custom"
 
     def take_step(self) -> None:
         """One step, from tensors to tensors: the host reads nothing, so a GPU can replay it.

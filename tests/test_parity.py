@@ -193,14 +193,14 @@ def test_a_wrong_gradient_of_an_objective_is_found(
 @pytest.mark.parametrize("name", ["adam", "adagrad"])
 def test_a_wrong_learning_rate_is_found(monkeypatch: Patch, name: str) -> None:
     monkeypatch.setattr(steps, "_LR", 1e-3)
-    make = steps.make_optimizer
+    make = steps.Optimizer
 
     def planted(*args: Any) -> Optimizer:
         optimizer = make(*args)
         optimizer.param_groups[0]["lr"] *= OFF
         return optimizer
 
-    monkeypatch.setattr(steps, "make_optimizer", planted)
+    monkeypatch.setattr(steps, "Optimizer", planted)
     assert failures(name)
 
 

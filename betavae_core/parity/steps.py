@@ -10,7 +10,7 @@ import torch
 
 from betavae_core import controllers, objectives
 from betavae_core.model import initialise
-from betavae_core.optimizers import Optimizer, make_optimizer
+from betavae_core.optimizers import Optimizer
 from betavae_core.parity.comparison import Comparison
 from betavae_core.parity.networks import batch, fixed, model_and_oracle
 from betavae_core.posterior import Posterior
@@ -146,4 +146,4 @@ def _training_steps(name: str, device: torch.device) -> Iterator[Comparison]:
 
 def _optimizers(name: str, model: torch.nn.Module) -> tuple[Optimizer, Any]:
     """The production optimizer of a model, and the oracle's."""
-    return make_optimizer(name, model.parameters(), _LR), OPTIMIZERS[name](_LR)
+    return Optimizer(name, model.parameters(), _LR), OPTIMIZERS[name](_LR)

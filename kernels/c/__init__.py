@@ -8,5 +8,6 @@ any number of threads. A launcher raises ValueError rather than reach past the e
 
     reparam_kl, bernoulli_nll, gaussian_nll    the ops, as in Triton
     linear, convolution, convolution_gradient  layers in bfloat16
-    adam                                       its step, of weights that are also kept in bfloat16
+    update                                     a step of Adam or Adagrad, of weights that are also
+                                               kept in bfloat16
 """
