@@ -16,7 +16,7 @@
 # with summary.json, and log.txt with the end of what went to stderr. Nothing is installed and
 # nothing downloaded. A step that fails or overruns its limit does not stop the next; the exit
 # status is 1 if any did, and 2 for bad usage. PYTHON names the interpreter (python3), and
-# MACHINE_SECONDS, TESTS_SECONDS and so on the limits: 16 minutes in all, most of them never needed.
+# MACHINE_SECONDS, TESTS_SECONDS and so on the limits: 26 minutes in all, most of them never needed.
 set -uo pipefail
 
 steps=(machine tests check bench populations long sanitizer)
@@ -93,16 +93,16 @@ if not counts["passed"]:
 pytest=("$python" -m pytest -m gpu -q --tb=short -p no:cacheprovider -o addopts=
     -o filterwarnings=default -o junit_logging=no)
 step machine 30 "$out/machine.json" "$python" -m betavae_core.bench.machine
-step tests 180 "$errors" "${pytest[@]}" tests --durations=5 --continue-on-collection-errors \
+step tests 300 "$errors" "${pytest[@]}" tests --durations=5 --continue-on-collection-errors \
     --junitxml="$scratch/tests.xml"
 wanted=${wanted/ tests / tests count }
 step count 10 "$out/tests.json" "$python" -c "$count_tests" "$scratch/tests.xml"
 step check 120 "$out/check.json" "$python" cli.py check --device cuda --json
-step bench 230 "$out/bench.json" "$python" cli.py bench --device cuda --suite ops --suite step \
+step bench 400 "$out/bench.json" "$python" cli.py bench --device cuda --suite ops --suite step \
     --seconds 60 --json
-step populations 150 "$out/populations.json" "$python" cli.py bench --device cuda \
+step populations 300 "$out/populations.json" "$python" cli.py bench --device cuda \
     --suite populations --seconds 20 --json
-step long 120 "$out/long.json" "$python" cli.py train --device cuda --steps 300000 \
+step long 240 "$out/long.json" "$python" cli.py train --device cuda --steps 300000 \
     --batch-size 64 --out "$scratch/long" --json
 PYTORCH_NO_CUDA_MEMORY_CACHING=1 step sanitizer 150 "$errors" compute-sanitizer --tool memcheck \
     --error-exitcode 9 "${pytest[@]}" tests/test_gpu.py -k is_the_oracle

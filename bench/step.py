@@ -33,8 +33,8 @@ from betavae_core.bench.baselines import VAE, Loop, TunedLoop
 from betavae_core.bench.timing import Rounds, Timed, interleave
 from betavae_core.config import Config
 from betavae_core.data.dataset import Dataset
-from betavae_core.hardware import choose_precision
-from betavae_core.loop import Team, exact
+from betavae_core.hardware import choose_precision, exact_convolutions
+from betavae_core.loop import Team
 from betavae_core.objectives import Beta
 from betavae_core.run_directory import RunDirectory
 from betavae_core.runs import make_model
@@ -56,7 +56,7 @@ RATIOS = {
 _STEPS, _CYCLES = 16, 4  # of ours in a turn, and turns in a round: 64, a block of the feed
 _MODE = {"cpu": "default", "cuda": "reduce-overhead"}
 _TURN = 0.1  # seconds
-# Of a loss, and of a gradient by rms. Above float32's own: a GPU convolves with 11 bits (TF32).
+# Of a loss, and of a gradient by rms. Above float32's own: a ReLU may be open in one of the two.
 _TOLERANCE = {torch.float32: (1e-4, 5e-3), torch.bfloat16: (5e-3, 3e-2)}
 
 
@@ -131,7 +131,7 @@ def timed(trainer: Trainer, others: dict[str, Callable[[], object]], seconds: fl
 def advance(team: Team, steps: int) -> None:
     """`steps` steps of ours in a block, the losses read as often as runs log them."""
     every, before = team.trainers[0].config.log_every, team.trainers[0].step
-    with exact():
+    with exact_convolutions():
         team.advance(steps)
     if team.trainers[0].step // every > before // every:
         for trainer in team.trainers:
@@ -169,13 +169,15 @@ def _same(trainer: Trainer) -> VAE:
     return model
 
 
+@exact_convolutions()
 def agreement(trainer: Trainer, name: str, loop: Any) -> None:
     """Raises WrongResultError unless the loop's loss and gradients are ours for the same noise.
 
     Ours computes in the precision of the loop. The noise is what the loop drew: (z - μ) / σ.
     """
     x, _ = trainer.feed.batch(0)
-    theirs = loop.terms(x.float() / trainer.model.levels)
+    pixels = (x.float() / trainer.model.levels).clone(memory_format=torch.contiguous_format)
+    theirs = loop.terms(pixels)  # compiled for the strides of the batches that will be timed
     loop.optimizer.zero_grad()
     theirs.loss.backward()
     mu, logvar, z = (t.detach().float() for t in theirs[1:])

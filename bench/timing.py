@@ -101,7 +101,11 @@ def interleave(
 
 
 def _repeats(subject: Timed, turn: float, clock: Stopwatch) -> int:
-    """How often a subject runs in one turn; finding it out warms it up."""
+    """How often a subject runs in one turn; finding it out warms it up.
+
+    Two runs are not timed: in each of them a training captures one of its graphs.
+    """
+    subject.run()
     subject.run()
     return max(1, ceil(turn / max(clock(subject.run, 1), 1e-9)))
 

@@ -67,7 +67,19 @@ class Steps:
             here.wait_stream(beside)
 
     def _capture(self, size: int) -> torch.cuda.CUDAGraph:
+        """The graph of `size` steps; the workspaces of its matrix products live as long as it does.
+
+        Those at hand are PyTorch's, which others may free under a graph (torch.compile does:
+        pytorch/pytorch issue 193402).
+        """
         graph = torch.cuda.CUDAGraph()
+        _forget_workspaces()
         with torch.cuda.graph(graph):
             self._side_by_side(size)
+        _forget_workspaces()
         return graph
+
+
+def _forget_workspaces() -> None:
+    """Have cuBLAS take new memory for its workspaces, from the pool of whoever asks next."""
+    torch._C._cuda_clearCublasWorkspaces()

@@ -44,7 +44,7 @@ class Noise:
         self._first = first
 
     def at(self, step: Tensor) -> Tensor:
-        """Of a step that is at hand, an int64 (1,)."""
+        """The noise (B, D) of a step that is at hand, an int64 (1,)."""
         return self.eps.index_select(0, step % self.steps)[0]
 
 
@@ -70,6 +70,7 @@ class Feed:
         self.seed, self.batch_size = seed, batch_size
         self._first = -BLOCK  # the first step of the block at hand
         device = indices.device
+        self._key = philox.make_key(seed, device=device)[0]
         # A row a step: the indices of its images, then its key.
         self._block = torch.zeros(BLOCK, batch_size + 2, dtype=torch.int64, device=device)
         self.noise = None if fused else Noise(seed, batch_size, latent_dim, device)
@@ -100,8 +101,7 @@ class Feed:
         device = self.indices.device
         index = self.indices[self._positions(first)]
         steps = torch.arange(first, first + BLOCK, device=device)
-        seed = philox.make_key(self.seed, device=device)[0].expand_as(steps)
-        block = torch.cat((index, seed[:, None], steps[:, None]), dim=1)
+        block = torch.cat((index, self._key.expand(BLOCK, 1), steps[:, None]), dim=1)
         self._first = -BLOCK  # an interrupt on the way leaves no block, rather than half of one
         self._block.copy_(block)
         self._first = first

@@ -78,6 +78,16 @@ def freed_memory_kept() -> Iterator[None]:
         libc.malloc_trim(0)
 
 
+@contextmanager
+def exact_convolutions() -> Iterator[None]:
+    """Have a GPU convolve float32 images in float32, and with equal bits each time.
+
+    By default cuDNN rounds them to 11 bits (TF32) and may add up in any order.
+    """
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        yield
+
+
 def _cpu_flags() -> list[str]:
     return _cpu_info("flags").split()
 

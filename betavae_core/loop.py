@@ -9,15 +9,13 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import torch
-
 from betavae_core.capture import Steps
 from betavae_core.errors import Interrupted, TrainingError
-from betavae_core.hardware import freed_memory_kept
+from betavae_core.hardware import exact_convolutions, freed_memory_kept
 from betavae_core.trainer import Trainer
 
 Failed = Callable[[Trainer, TrainingError], None]
@@ -51,11 +49,6 @@ class Team:
             trainer.step += steps
 
 
-def exact() -> AbstractContextManager[None]:
-    """Of cuDNN only what gives the same bits each time."""
-    return torch.backends.cudnn.flags(enabled=True, deterministic=True)
-
-
 def reraise(trainer: Trainer, error: TrainingError) -> None:
     """Let the error of one model end the training of all."""
     raise error
@@ -72,7 +65,7 @@ def fit(trainers: Sequence[Trainer], failed: Failed = reraise) -> None:
 
     Raises Interrupted after Ctrl-C, with all of them saved.
     """
-    with exact(), interruptions() as stop:
+    with exact_convolutions(), interruptions() as stop:
         courses = _go_on({trainer: trainer.course() for trainer in trainers}, failed)
         while courses and not stop():
             team = Team([*courses])

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from betavae_core import layers
 from betavae_core.architectures import Architecture, Layer, Shape
+from betavae_core.hardware import exact_convolutions
 from betavae_core.ops import bernoulli_nll, gaussian_nll, philox, reparam_kl
 from betavae_core.posterior import Posterior
 
@@ -159,11 +160,12 @@ class BetaVAE(nn.Module):
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in eval mode, and afterwards in the mode it was in."""
+    """The model in eval mode, with exact convolutions; afterwards in the mode it was in."""
     was_training = model.training
     model.eval()
     try:
-        yield
+        with exact_convolutions():
+            yield
     finally:
         model.train(was_training)
 

@@ -34,21 +34,21 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 def test_turns_are_taken_one_after_another(fake: Machine) -> None:
-    interleave({name: fake.runs(name, lambda _: 1.0) for name in "ABC"}, seconds=16)
-    warm_up = "AABBCC"
+    interleave({name: fake.runs(name, lambda _: 1.0) for name in "ABC"}, seconds=19)
+    warm_up = "AAABBBCCC"
     assert fake.turns == warm_up + "ABC" * 3
 
 
 def test_the_budget_is_kept_and_holds_one_round_at_least(fake: Machine) -> None:
     subjects = {name: fake.runs(name, lambda _: 1.0) for name in "AB"}
-    assert len(interleave(subjects, seconds=11.5).seconds["A"]) == 3
-    assert fake.now <= 11.5
+    assert len(interleave(subjects, seconds=13.5).seconds["A"]) == 3
+    assert fake.now <= 13.5
     assert len(interleave(subjects, seconds=0).seconds["A"]) == 1
 
 
 def test_short_runs_are_repeated_to_fill_a_turn(fake: Machine) -> None:
     rounds = interleave({"A": fake.runs("A", lambda _: 2.0**-10)}, seconds=0, turn=2.0**-5)
-    assert len(fake.turns) == 2 + 32
+    assert len(fake.turns) == 3 + 32
     assert rounds.seconds["A"] == [2.0**-10]
 
 
@@ -58,7 +58,9 @@ def test_a_run_of_many_calls_is_reported_as_one_call(fake: Machine) -> None:
 
 
 def test_a_round_of_several_cycles_is_their_sum(fake: Machine) -> None:
-    costs = iter([1.0, 1.0, 9.0, 1.0, 1.0, 1.0])  # two to warm up, then one turn in four is dear
+    costs = iter(
+        [1.0, 1.0, 1.0, 9.0, 1.0, 1.0, 1.0]
+    )  # three to warm up, then one turn in four is dear
     rounds = interleave({"A": fake.runs("A", lambda _: next(costs))}, seconds=0, cycles=4)
     assert rounds.seconds["A"] == [3.0]
 

@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from betavae_core import hardware
+from betavae_core.model import evaluating
 
 # Two blocks of 4 MB that come and go, as activations do; a fault is a page taken from the system.
 COUNT_FAULTS = """
@@ -83,3 +85,11 @@ def test_no_function_of_mkl_is_called_that_was_not_chosen() -> None:
     source = "".join(path.read_text() for path in root.rglob("*.py"))
     called = {name for name in VECTOR_MATH if re.search(rf"(?<!np)\.{name}_?\(", source)}
     assert {"exp", "log"} <= called <= set(hardware.MKL_FUNCTIONS)
+
+
+def test_evaluation_convolves_in_float32_with_equal_bits_and_gives_cudnn_back() -> None:
+    cudnn = torch.backends.cudnn
+    before = cudnn.allow_tf32, cudnn.deterministic
+    with evaluating(torch.nn.Linear(1, 1)):
+        assert (cudnn.allow_tf32, cudnn.deterministic) == (False, True)
+    assert (cudnn.allow_tf32, cudnn.deterministic) == before
