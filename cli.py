@@ -16,10 +16,9 @@ import typer
 from typer import Argument, Option
 
 import betavae_core as bv
-from betavae_core import config as settings_file
-from betavae_core import options
+from betavae_core import options, settings
 from betavae_core.errors import UsageError
-from betavae_core.options import Count, Text
+from betavae_core.options import Count, Folder, Text, option
 from betavae_core.terminal import (
     experiment_tables,
     facts,
@@ -37,12 +36,11 @@ from betavae_core.verbs import Verbs
 app = typer.Typer(
     cls=Verbs, no_args_is_help=True, add_completion=False, help="Train and measure β-VAEs."
 )
-data_app = typer.Typer(no_args_is_help=True, help="What data there is, and what it looks like.")
+data_app = typer.Typer(no_args_is_help=True, help="List, prepare or inspect data sets.")
 app.add_typer(data_app, name="data")
 
 Json = Annotated[bool, Option("--json", help="Print one JSON object on stdout.")]
-Out = Annotated[Path | None, Option(help="The folder to write to.")]
-Data = Annotated[str, Argument(help="A data set's name or a path.")]
+Data = Annotated[str, Argument(metavar="DATA", help=f"{options.DATA}.")]
 
 
 def _print_version(value: bool) -> None:
@@ -62,7 +60,7 @@ def main(
 
 @app.command()
 def train(
-    data: Annotated[Text, Argument(help="A data set's name or a path [default: shapes2d].")] = None,
+    data: options.Data = None,
     preset: options.Preset = None,
     config: options.Config = None,
     classes: options.Classes = None,
@@ -92,26 +90,26 @@ def train(
     seed: options.Seed = None,
     log_every: options.LogEvery = None,
     checkpoint_every: options.CheckpointEvery = None,
-    out: Out = None,
-    resume: Annotated[bool, Option("--resume", help="Go on with the run in --out.")] = False,
+    out: Annotated[Folder, option("The run's folder", "runs/NAME-NUMBER")] = None,
+    resume: Annotated[bool, Option("--resume", help="Continue the run in --out.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train a β-VAE on DATA: by default the 2D shapes of dSprites, drawn here."""
-    settings = settings_file.gather(preset, config, settings_file.given(locals()))
+    chosen = settings.gather(preset, config, settings.given(locals()))
     with progress_bar() as progress:
-        run = bv.train(settings, out=out, resume=resume, progress=progress)
+        run = bv.train(chosen, out=out, resume=resume, progress=progress)
     assert run.summary is not None
     report(run.summary, as_json, lambda: run_tables(run))
 
 
 @app.command()
 def sweep(
-    data: Annotated[Text, Option(help="A data set's name or a path [default: shapes2d].")] = None,
-    betas: Annotated[Text, Option(help="Values of β [default: 1,2,4,8,16].")] = None,
-    beta_norms: Annotated[Text, Option(help="Values of β·M/N, instead of --betas.")] = None,
-    gammas: Annotated[Text, Option(help="Values of γ, for |KL - C| in place of β.")] = None,
-    capacities: Annotated[Text, Option(help="Values of C, with --gammas.")] = None,
-    seeds: Annotated[Count, Option(help="Models of each setting [default: 3].")] = None,
+    data: Annotated[Text, option(options.DATA, options.default_of("data"))] = None,
+    betas: Annotated[Text, option("Values of β, separated by commas", "1,2,4,8,16")] = None,
+    beta_norms: Annotated[Text, option("Values of β·M/N, instead of --betas")] = None,
+    gammas: Annotated[Text, option("Values of γ, for the objective recon_nll + γ·|KL - C|")] = None,
+    capacities: Annotated[Text, option("Values of C in that objective, in nats")] = None,
+    seeds: Annotated[Count, option("Models to train with each setting", 3)] = None,
     preset: options.Preset = None,
     config: options.Config = None,
     classes: options.Classes = None,
@@ -134,13 +132,13 @@ def sweep(
     seed: options.Seed = None,
     log_every: options.LogEvery = None,
     checkpoint_every: options.CheckpointEvery = None,
-    workers: Annotated[Count, Option(help="Models at a time [default: cores; GPU: 32].")] = None,
-    out: Out = None,
-    resume: Annotated[bool, Option("--resume", help="Go on with the sweep in --out.")] = False,
+    workers: options.Workers = None,
+    out: Annotated[Folder, option("The sweep's folder", "runs/NAME-sweep-NUMBER")] = None,
+    resume: Annotated[bool, Option("--resume", help="Continue the sweep in --out.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train models for many β, with several seeds each, and recommend a β."""
-    settings = settings_file.gather(preset, config, settings_file.given(locals()))
+    chosen = settings.gather(preset, config, settings.given(locals()))
     given = {"betas": betas, "beta_norms": beta_norms, "gammas": gammas, "capacities": capacities}
     axes = {name: text.split(",") for name, text in given.items() if text is not None}
 
@@ -148,29 +146,31 @@ def sweep(
 
     with population_bar() as progress:
         result = run(
-            settings, out, **axes, seeds=seeds, resume=resume, workers=workers, progress=progress
+            chosen, out, **axes, seeds=seeds, resume=resume, workers=workers, progress=progress
         )
     report(result, as_json, lambda: sweep_tables(result))
 
 
 @app.command()
 def evaluate(
-    run: Annotated[Path | None, Argument(help="The folder of a run.")] = None,
-    codes: Annotated[Path | None, Option(help="An .npz with codes and factors, instead.")] = None,
-    metric: Annotated[
-        list[str] | None, Option(help="Of the protocol's metrics; repeatable.")
+    run: Annotated[
+        Folder, Argument(metavar="RUN", help="The folder of a run.", show_default=False)
     ] = None,
-    protocol: Annotated[str, Option(help="dlib, fast, original or higgins2017.")] = "dlib",
-    seed: Annotated[int, Option(help="Of the samples that a metric draws.")] = 0,
-    out: Out = None,
+    codes: options.Codes = None,
+    metric: options.Metric = None,
+    protocol: options.Protocol = "dlib",
+    seed: Annotated[int, option("Seed of the samples that the metrics draw", 0)] = 0,
+    out: Annotated[
+        Folder, option("The folder to write to", "the run's; with --codes, none")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Is it disentangled? Every metric of a protocol, between its floor and its ceiling."""
+    """Measure how disentangled codes are: a protocol's metrics, each with its floor and ceiling."""
     from betavae_core import scorecard
 
     if (run is None) == (codes is None):
         raise UsageError("give the folder of a run, or --codes with an .npz file")
-    measure = scorecard.evaluate_run if run else scorecard.evaluate_codes
+    measure = scorecard.evaluate if run else scorecard.evaluate_codes
     with work_bars() as listener:
         result = measure(
             run or codes or Path(),
@@ -185,16 +185,14 @@ def evaluate(
 
 @app.command()
 def plot(
-    run: Annotated[Path, Argument(help="The folder of a run.")],
-    kind: Annotated[str, Argument(help="What to draw: reconstructions, traversals, …")],
-    form: Annotated[str, Option("--format", help="png, pdf, svg; gif for traversals.")] = "png",
-    around: Annotated[
-        str, Option(help="Traversals start from: image, prior, or a number.")
-    ] = "image",
-    out: Out = None,
+    run: Annotated[Path, Argument(metavar="RUN", help="The folder of a run.")],
+    kind: options.Kind,
+    form: options.Form = "png",
+    around: options.Around = "image",
+    out: Annotated[Folder, option("The folder to write to", "the run's figures/")] = None,
     as_json: Json = False,
 ) -> None:
-    """Draw one picture of a run; into its own figures/ unless --out says otherwise."""
+    """Draw one picture of a run."""
     from betavae_core.gallery import plot as draw
 
     path = draw(run, kind, out, form=form, around=around)
@@ -203,7 +201,7 @@ def plot(
 
 @data_app.command("list")
 def data_list(as_json: Json = False) -> None:
-    """What data sets have a name."""
+    """List the data sets that have a name."""
     rows = [
         {
             "name": s.name,
@@ -231,10 +229,10 @@ def data_prepare(data: Data, as_json: Json = False) -> None:
 def data_inspect(
     data: Data,
     classes: options.Classes = None,
-    out: Out = None,
+    out: Annotated[Folder, option("The folder for the contact sheet", "the working folder")] = None,
     as_json: Json = False,
 ) -> None:
-    """A contact sheet, the factors and the memory of a data set."""
+    """Draw a contact sheet of a data set, and show its factors and its size in memory."""
     from betavae_core.inspection import inspect
 
     result, factors = inspect(data, out or Path(), classes)
@@ -247,7 +245,7 @@ def data_inspect(
 
 @app.command()
 def check(
-    only: Annotated[str | None, Option(help="Only the rows whose name holds this.")] = None,
+    only: Annotated[Text, option("Compare only the rows whose name contains this text")] = None,
     device: options.Device = None,
     as_json: Json = False,
 ) -> None:
@@ -267,16 +265,18 @@ def check(
 
 @app.command()
 def reproduce(
-    name: Annotated[str, Argument(help="The experiment, such as burgess-blobs.")],
-    quick: Annotated[bool, Option("--quick", help="The size that a CPU does in minutes.")] = False,
-    data: Annotated[Text, Option(help="The images, where they are not drawn here.")] = None,
+    name: options.Experiment,
+    quick: Annotated[
+        bool, Option("--quick", help="Use the size that a CPU finishes in minutes.")
+    ] = False,
+    data: options.Images = None,
     classes: options.Classes = None,
     device: options.Device = None,
-    seed: Annotated[int, Option(help="The first seed.")] = 0,
-    out: Out = None,
+    seed: Annotated[int, option("The first seed", 0)] = 0,
+    out: Annotated[Folder, option("The experiment's folder", "runs/NAME")] = None,
     as_json: Json = False,
 ) -> None:
-    """Run a published experiment; again with the same --out, it goes on where it stopped."""
+    """Run a published experiment; run again with the same --out, it continues where it stopped."""
     from betavae_core.experiments import reproduce as run
 
     with progress_bar() as progress:
@@ -295,27 +295,26 @@ def reproduce(
 
 @app.command()
 def bench(
-    suite: Annotated[
-        list[str] | None, Option(help="ops, step, populations or growth; all by default.")
-    ] = None,
-    seconds: Annotated[float, Option(help="Time to measure for; compiling comes on top.")] = 120.0,
+    suite: options.Suite = None,
+    seconds: Annotated[float, option("Seconds of measuring; compiling comes on top", 120)] = 120.0,
     device: options.Device = None,
-    out: Out = None,
+    out: Annotated[Folder, option("The folder to write to", "runs/bench")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure ops and the training step against eager PyTorch and torch.compile, in one run."""
     from betavae_core.bench import report as measure
     from betavae_core.figures import save
+    from betavae_core.storage import writable_folder, write_atomic
 
+    folder = writable_folder(out or Path("runs/bench"))
     result = measure.run(
         suite or measure.SUITES,
         device=device or "auto",
         seconds=seconds,
         progress=lambda message: print(message, file=sys.stderr),
     )
-    folder = out or Path("runs/bench")
+    write_atomic(folder / "bench.json", json.dumps(result, indent=2).encode())
     save(measure.figure(result), folder / "bench.png")
-    (folder / "bench.json").write_text(json.dumps(result, indent=2))
     where = f"picture and JSON in {folder}"
     report(result, as_json, lambda: [measure.table(result), where])
 

@@ -1,9 +1,9 @@
 """β-VAE with an oracle.
 
 One equation written three times and proved equal: `betavae_core.reference` says what is true
-(NumPy, float64, gradients by hand), `betavae_core.kernels` says it fast (Triton), and the rest of
-the package uses it. Importing this module imports neither torch nor Triton: the public names
-below load on first use (PEP 562).
+(NumPy, float64, gradients by hand), `betavae_core.kernels` says it fast (Triton, and C on a CPU),
+and the rest of the package uses it. Importing this module imports neither torch nor Triton: the
+public names below load on first use (PEP 562).
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ _EXPORTS = {
     "Run": "runs",
     "TrainingError": "errors",
     "UsageError": "errors",
+    "evaluate": "scorecard",
     "load": "runs",
+    "plot": "gallery",
     "sweep": "populations",
     "train": "training",
 }

@@ -10,9 +10,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
-from importlib import resources
 from math import ceil, prod
-from pathlib import Path
 from sys import float_info
 from typing import Any
 
@@ -64,8 +62,8 @@ class Config:
     checkpoint_every: int | None = None  # by the device
 
     def __post_init__(self) -> None:
-        if isinstance(self.hidden, list):
-            object.__setattr__(self, "hidden", tuple(self.hidden))
+        for f in fields(self):
+            object.__setattr__(self, f.name, _plain(getattr(self, f.name)))
         for name, invariants in _INVARIANTS.items():
             value = getattr(self, name)
             if value is None and name in _OPTIONAL:
@@ -77,11 +75,14 @@ class Config:
             if getattr(self, one) is not None and getattr(self, other) is not None:
                 raise UsageError(f"give {flag(one)} or {flag(other)}, not both")
         for objective, target in TARGETS.items():
-            if self.objective == objective and getattr(self, target) is None:
+            held = getattr(self, target) is not None
+            if self.objective == objective and not held:
                 raise UsageError(f"--objective {objective} needs {flag(target)}, in nats an image")
+            if self.objective not in (objective, CUSTOM) and held:
+                raise UsageError(f"{flag(target)} needs --beta auto, or --objective {objective}")
 
     def resolve(self, image_shape: Shape, images: int, device: str, precision: str) -> Config:
-        """The same settings with nothing left open, for `images` training images (C, H, W)."""
+        """These settings with nothing left open, for `images` training images (C, H, W)."""
         ratio = self.latent_dim / prod(image_shape)
         beta: float | None = self.beta if self.beta is not None else default_beta(image_shape)
         if self.beta_norm is not None:
@@ -104,20 +105,20 @@ class Config:
             precision=precision,
         )
 
-    def norm_of(self, beta: float | None, image_shape: Shape) -> float:
+    def norm_of(self, beta: float | None, image_shape: Shape) -> float | None:
         """β M / N for the latents of these settings (Higgins et al. 2017, section 4.2)."""
-        return (beta or 0.0) * self.latent_dim / prod(image_shape)
+        return None if beta is None else beta * self.latent_dim / prod(image_shape)
 
     def updated(self, settings: Mapping[str, Any]) -> Config:
         """These settings with some replaced; β and β_norm, steps and epochs replace each other."""
-        changes: dict[str, Any] = {**dict.fromkeys(_replaced(settings)), **settings}
+        changes: dict[str, Any] = {**dict.fromkeys(replaced(settings)), **settings}
         return replace(self, **changes)
 
     def filled(self, saved: Config) -> Config:
         """These settings with those left open taken from a resolved configuration."""
         left_open = [f.name for f in fields(self) if getattr(self, f.name) is None]
         chosen = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left_open}
-        kept = [name for name in left_open if name not in _replaced(chosen)]
+        kept = [name for name in left_open if name not in replaced(chosen)]
         return replace(self, **{name: getattr(saved, name) for name in kept})
 
     def differences(self, other: Config) -> dict[str, tuple[Any, Any]]:
@@ -144,43 +145,7 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-") if name != "data" else "DATA"
 
 
-def given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings among a command's options that were given; `hidden` is text, as 512,256."""
-    names = {f.name for f in fields(Config)}
-    settings = {k: v for k, v in options.items() if k in names and v is not None}
-    if "beta" in settings:
-        settings |= _beta(settings.pop("beta"), settings)
-    if "hidden" in settings:
-        widths = settings["hidden"].split(",")
-        settings["hidden"] = tuple(int(w) if w.strip().isdecimal() else w for w in widths)
-    return settings
-
-
-def _beta(text: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that `--beta` stands for: a number, or for `auto` what holds the target."""
-    if text != "auto":
-        try:
-            return {"beta": float(text)}
-        except ValueError:
-            raise UsageError(f"--beta must be a number or auto, got {text!r}") from None
-    held = [objective for objective, target in TARGETS.items() if target in settings]
-    if len(held) != 1 or "objective" in settings:
-        raise UsageError(
-            "--beta auto needs one of --target-kl and --target-recon, and no --objective"
-        )
-    return {"objective": held[0]}
-
-
-def gather(preset: str | None, file: Path | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a command: a preset's, replaced by a file's, replaced by the options."""
-    settings = read_preset(preset) if preset is not None else {}
-    for newer in (read_config_file(file) if file is not None else {}, options):
-        kept = {k: v for k, v in settings.items() if k not in _replaced(newer)}
-        settings = kept | dict(newer)
-    return settings
-
-
-def _replaced(settings: Mapping[str, Any]) -> list[str]:
+def replaced(settings: Mapping[str, Any]) -> list[str]:
     """The settings that these replace without being them: β for β_norm, steps for epochs."""
     return [other for one, other in _EITHER if one in settings and other not in settings]
 
@@ -203,21 +168,11 @@ def checked_names(settings: Mapping[str, Any], source: str) -> dict[str, Any]:
     return dict(settings)
 
 
-def read_config_file(path: Path) -> dict[str, Any]:
-    """The settings in the file of `--config`."""
-    try:
-        return read_toml(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--config must be a readable TOML file, got {path}: {error}") from None
-
-
-def read_preset(name: str) -> dict[str, Any]:
-    """The settings of a published experiment, by the name of its file in `presets/`."""
-    folder = resources.files("betavae_core") / "presets"
-    names = sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir())
-    if name not in names:
-        raise UsageError(f"--preset must be one of {', '.join(names)}, got {name!r}")
-    return read_toml((folder / f"{name}.toml").read_text(encoding="utf-8"), f"preset {name}")
+def _plain(value: Any) -> Any:
+    """A number of NumPy's as Python's, and any sequence of numbers as a tuple."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_plain, value))
+    return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
 def _is_int(value: Any) -> bool:

@@ -6,7 +6,7 @@ import os
 
 
 def cores() -> int:
-    """Those that it may run on, where the system tells, else all."""
+    """The number of cores that this process may use, as far as the system tells."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

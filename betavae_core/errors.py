@@ -25,10 +25,14 @@ class TrainingError(FailureError):
 
 
 class Interrupted(Exception):  # noqa: N818 (it is not an error)
-    """The user stopped the run. Everything up to `step` is saved in `path`."""
+    """The user stopped the run. Everything up to `step` is saved in `path`.
 
-    verb = "train"  # of the command line, that goes on
+    `command` are the arguments of the command line that goes on.
+    """
+
+    verb = "train"
 
     def __init__(self, step: int, path: Path) -> None:
-        super().__init__(f"stopped at step {step}, saved in {path}")
+        super().__init__(f"stopped at step {step}, all saved in {path}")
         self.step, self.path = step, path
+        self.command = [self.verb, "--out", str(path), "--resume"]

@@ -5,6 +5,7 @@ Every picture names the split that its images are of.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from betavae_core.data.split import keyed_subset, split
 from betavae_core.errors import UsageError
 from betavae_core.objectives import Capacity
 from betavae_core.ops import LOGVAR_MAX, LOGVAR_MIN, philox
-from betavae_core.runs import Run, images_of, load
+from betavae_core.runs import Run, load
 
 RANGE = np.linspace(-3, 3, 9)  # the values that a traversal gives a latent, in prior σ
 FORMS = ("png", "pdf", "svg", "gif")
@@ -29,27 +30,39 @@ IMAGE = "image"  # traversals start from a test image
 
 
 def draw(run: Run, dataset: Dataset, kind: str) -> Figure:
-    """The picture `kind` of a run. Raises UsageError for a kind that there is not."""
-    if kind not in KINDS:
-        raise UsageError(f"KIND must be one of {', '.join(KINDS)}, got {kind!r}")
+    """The picture `kind`, one of KINDS, of a run."""
     return KINDS[kind](run, dataset)
 
 
 def plot(
-    path: Path, kind: str, out: Path | None = None, *, form: str = "png", around: str = IMAGE
+    run: Run | str | os.PathLike[str],
+    kind: str,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    images: NDArray[Any] | Dataset | None = None,
+    form: str = "png",
+    around: str = IMAGE,
 ) -> Path:
-    """Draw one picture of the run in `path` into `out`, or its own figures/; give the file.
+    """Draw one picture of a run, or of the run in a folder, and give the file.
 
-    `form` is png, pdf or svg and, for traversals, gif: the animation. `around` is what they start
-    from: a number, the image in the data set's order; `prior`, the prior's mean; or `image`, one
-    of the test set. Raises UsageError for another kind, form or start.
+    Args:
+        out: the folder to draw into, in place of the run's figures/.
+        images: what the run was trained on, where that was passed to `train`.
+        form: png, pdf or svg and, for traversals, gif: the animation.
+        around: what traversals start from: a number, the image in the data set's order; `prior`,
+            the prior's mean; or `image`, one of the test set.
+
+    Raises UsageError for another kind, form or start, and where the run's images are others now.
     """
+    if kind not in KINDS:
+        raise UsageError(f"KIND must be one of {', '.join(KINDS)}, got {kind!r}")
     if form not in FORMS:
         raise UsageError(f"--format must be one of {', '.join(FORMS)}, got {form!r}")
     if kind != "traversals" and (form == "gif" or around != IMAGE):
         raise UsageError(f"--format gif and --around are for traversals, got {kind}")
-    run = load(path)
-    dataset, target = images_of(run.config), (out or path / "figures") / f"{kind}.{form}"
+    run = run if isinstance(run, Run) else load(run)
+    dataset = run.images(images)
+    target = Path(out or run.path / "figures") / f"{kind}.{form}"
     if form == "gif":
         return figures.animate(animation(run, dataset, around), target)
     if kind == "traversals":
@@ -120,7 +133,7 @@ def latents(run: Run, images: NDArray[np.uint8]) -> Latents:
     """The latents of `images`, in a data set's layout."""
     mu, logvar, *_ = run.model.encode(images)
     logvar = np.clip(logvar, LOGVAR_MIN, LOGVAR_MAX)
-    kl = 0.5 * (mu**2 + np.exp(logvar) - 1 - logvar)
+    kl = 0.5 * (mu**2 + np.expm1(logvar) - logvar)
     return Latents(mu, kl.mean(0), np.exp(logvar / 2).mean(0))
 
 
@@ -166,6 +179,8 @@ def mean_maps(run: Run, dataset: Dataset, names: tuple[str, str]) -> NDArray[np.
 def interpolation(run: Run, dataset: Dataset) -> Figure:
     """Sixteen equal steps between the codes of two test images, four times."""
     images = test_images(dataset, 8)
+    if len(images) < 8:
+        raise UsageError(f"interpolation needs 8 test images, and {dataset.name} has {len(images)}")
     first, second = run.model.encode(images).mu.reshape(2, 4, 1, -1)
     t = np.linspace(0, 1, 16, dtype=np.float32)[:, None]
     codes = (1 - t) * first + t * second

@@ -32,7 +32,7 @@ class Team:
         self.take = Steps([trainer.take_step for trainer in trainers], captured)
 
     def is_as_it_began(self, count: int) -> bool:
-        """Whether it has `count` models, each in its first precision: graphs replay no other."""
+        """Whether its graphs fit: `count` models, each in the precision that it began with."""
         now = [trainer.in_bf16 for trainer in self.trainers]
         return (count, now) == (len(self.trainers), self._in_bf16)
 
@@ -88,7 +88,7 @@ def _go_on(courses: Courses, failed: Failed) -> Courses:
 
 
 def _attempt(trainer: Trainer, act: Callable[[], bool | None], failed: Failed) -> bool:
-    """What `act` says, or False when it fails."""
+    """The result of `act`, or False when it fails."""
     try:
         return bool(act())
     except TrainingError as error:

@@ -21,6 +21,7 @@ from betavae_core.hardware import exact_convolutions
 from betavae_core.ops import bernoulli_nll, gaussian_nll, philox, reparam_kl
 from betavae_core.posterior import Posterior
 
+LIKELIHOODS = ("bernoulli", "gaussian")
 _ENCODE_BATCH = 256
 
 
@@ -43,6 +44,8 @@ class BetaVAE(nn.Module):
         levels: the value that a uint8 image is divided by; 1 for 0/1 images, 255 for bytes.
         likelihood: `bernoulli` or `gaussian` (then with the fixed standard deviation `sigma`).
         backend: of the ops: `auto`, `torch`, `triton` or `c`.
+
+    Raises ValueError for another likelihood, or a number that is too small.
     """
 
     def __init__(
@@ -58,6 +61,11 @@ class BetaVAE(nn.Module):
         backend: str = "auto",
     ) -> None:
         super().__init__()
+        if likelihood not in LIKELIHOODS:
+            raise ValueError(f"likelihood must be one of {LIKELIHOODS}, got {likelihood!r}")
+        if latent_dim < 1 or levels < 1 or sigma <= 0:
+            got = f"{latent_dim}, {levels} and {sigma}"
+            raise ValueError(f"latent_dim, levels and sigma must be positive, got {got}")
         self.encoder, self.decoder = encoder, decoder
         self.latent_dim, self.image_shape, self.levels = latent_dim, image_shape, levels
         self.likelihood, self.sigma, self.backend = likelihood, sigma, backend
@@ -109,16 +117,17 @@ class BetaVAE(nn.Module):
         """The posterior's mean and log-variance of `images`, (N, D) each; nothing is sampled.
 
         Args:
-            images: (N, H, W), (N, H, W, C) or (N, C, H, W), uint8 or floats in [0, 1]. A tensor
-                stays in the autograd graph and gives tensors; an array is encoded in batches
-                without gradients and gives arrays.
+            images: (N, H, W), (N, H, W, C) or (N, C, H, W), integers up to `levels`, booleans or
+                floats in [0, 1]. A tensor stays in the autograd graph and gives tensors; an array
+                is encoded in batches without gradients and gives arrays.
 
         Raises:
-            ValueError: the images do not have the model's shape.
+            ValueError: the images do not have the model's shape, or (of an array) other values.
         """
         if isinstance(images, Tensor):
             x = to_nchw(images, self.image_shape)
             return Posterior(*self.encoder(self.normalise(x)).chunk(2, dim=1))
+        images = _meant(np.asarray(images), self.levels)
         mu, logvar = self._in_batches(self.encode, images).chunk(2, dim=1)
         return Posterior(mu.numpy(), logvar.numpy())  # type: ignore[arg-type]
 
@@ -168,6 +177,19 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             yield
     finally:
         model.train(was_training)
+
+
+def _meant(images: NDArray[Any], levels: int) -> NDArray[Any]:
+    """Images as they are, booleans as floats. Raises ValueError for values that mean no image."""
+    if images.dtype == np.bool_:
+        return images.astype(np.float32)
+    top = 1 if images.dtype.kind == "f" else levels
+    if images.size and not (images.min() >= 0 and images.max() <= top):
+        raise ValueError(
+            f"{images.dtype} images must lie in 0 to {top} for this model, got "
+            f"{images.min():g} to {images.max():g}"
+        )
+    return images
 
 
 def to_nchw(images: Tensor, image_shape: Shape) -> Tensor:

@@ -7,12 +7,14 @@ data or the batch size. An objective of one's own is any callable with this sign
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from math import inf
 from typing import Any, Protocol, Self
 
 from torch import Tensor
 
 from betavae_core.config import Config
 from betavae_core.controllers import ControlVAE, Geco
+from betavae_core.errors import UsageError
 from betavae_core.posterior import Posterior
 
 
@@ -24,6 +26,15 @@ class Objective(Protocol):
         need not ask.
         """
         ...
+
+
+def require_scalar(loss: Any) -> None:
+    """Raises UsageError unless an objective of one's own gave a scalar tensor."""
+    if not isinstance(loss, Tensor) or loss.ndim:
+        got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+        raise UsageError(
+            f"an objective must give a scalar tensor, got {got}; take the mean, or sum"
+        )
 
 
 class FromConfig:
@@ -40,6 +51,10 @@ class Beta(FromConfig):
     """recon_nll + β KL. β = 0 is an autoencoder, 1 the VAE (Higgins et al. 2017, equation 4)."""
 
     beta: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.beta < inf:
+            raise ValueError(f"beta must be finite and >= 0, got {self.beta}")
 
     def __call__(self, recon_nll: Tensor, posterior: Posterior, step: Any) -> Tensor:
         return recon_nll + self.beta * posterior.kl

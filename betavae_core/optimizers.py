@@ -98,5 +98,5 @@ class Optimizer:
 
 
 def _gradients(leaves: Iterable[tuple[int, nn.Parameter]]) -> dict[int, Tensor]:
-    """Of those that have one."""
+    """The gradients of those that have one."""
     return {i: leaf.grad for i, leaf in leaves if leaf.grad is not None}

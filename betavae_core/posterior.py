@@ -24,5 +24,8 @@ class Posterior(NamedTuple):
     def kl(self) -> Tensor:
         """KL(q(z | x) ‖ p(z)) in nats: sum over latents, mean over the batch."""
         if self.kl_per_latent is None:
-            raise ValueError("this posterior was encoded, not sampled: it carries no KL")
+            raise ValueError(
+                "this posterior was encoded, not sampled: it carries no KL; "
+                "metrics.kl_per_latent(mu, logvar) has it"
+            )
         return self.kl_per_latent.sum()

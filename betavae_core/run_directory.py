@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,8 +46,8 @@ _CHECKPOINT = re.compile(r"step-\d+\.safetensors")
 Writer = TypeVar("Writer", bound=Callable[..., None])
 
 
-def _saying_so(method: Writer) -> Writer:
-    """A method of RunDirectory that says what is safe where it cannot write."""
+def _naming_what_is_kept(method: Writer) -> Writer:
+    """Have a method of RunDirectory say which checkpoint is safe when it cannot write."""
 
     @wraps(method)
     def write(directory: RunDirectory, *args: Any) -> None:
@@ -122,7 +123,7 @@ class RunDirectory:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """That what goes on within cannot write is a TrainingError, which says what is safe."""
+        """Turn a failure to write into a TrainingError that says which checkpoint is safe."""
         try:
             yield
         except OSError as error:
@@ -131,7 +132,7 @@ class RunDirectory:
                 "mend that, and go on with --resume"
             ) from None
 
-    @_saying_so
+    @_naming_what_is_kept
     def extend(self, config: Config) -> None:
         """Replace the settings by those of a longer run: its result is no longer this one's."""
         (self.path / "summary.json").unlink(missing_ok=True)
@@ -140,13 +141,13 @@ class RunDirectory:
     def _write_config(self, config: Config) -> None:
         write_atomic(self.path / "config.toml", config.write_toml().encode())
 
-    @_saying_so
+    @_naming_what_is_kept
     def append(self, log: str, row: Mapping[str, Any]) -> None:
         """Add a line to a log."""
         with open(self.path / log, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
-    @_saying_so
+    @_naming_what_is_kept
     def save_checkpoint(
         self, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
     ) -> None:
@@ -170,7 +171,7 @@ class RunDirectory:
                 os.fsync(file.fileno())
         sync_folder(self.path)
 
-    @_saying_so
+    @_naming_what_is_kept
     def cut_logs(self, rows: int) -> None:
         """Forget the lines of the logs after the first `rows`, which are those of a checkpoint.
 
@@ -181,7 +182,7 @@ class RunDirectory:
             with open(file, "ab") as log:
                 log.truncate(length)
 
-    @_saying_so
+    @_naming_what_is_kept
     def finish(
         self, weights: Mapping[str, Tensor], facts: Mapping[str, Any], summary: dict[str, Any]
     ) -> None:
@@ -194,11 +195,20 @@ class RunDirectory:
 
 
 def next_directory(name: str, root: Path = Path("runs")) -> Path:
-    """runs/NAME-NUMBER with the first number that is free."""
-    number = 1
-    while (root / f"{name}-{number}").exists():
-        number += 1
-    return root / f"{name}-{number}"
+    """runs/NAME-NUMBER with the first number that is free: made here, so nobody else's."""
+    try:
+        make_folder(root)
+        for number in count(1):
+            try:
+                (path := root / f"{name}-{number}").mkdir()
+                break
+            except FileExistsError:
+                continue
+    except OSError as error:
+        raise UsageError(
+            f"{root} must be a folder that can be written: {error.strerror}; choose another --out"
+        ) from None
+    return path
 
 
 def require_run(path: Path) -> None:
@@ -262,7 +272,7 @@ def read_latest(path: Path) -> dict[str, Any] | None:
 
 
 def kept(path: Path) -> str:
-    """What an error says of what is safe in the run in `path`."""
+    """Name the checkpoint of the run in `path` that an error leaves behind."""
     try:
         latest = read_latest(path)
     except DataError as error:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from torch import Tensor, nn
 
 from betavae_core import architectures, data
 from betavae_core.config import CUSTOM, Config
+from betavae_core.data.arrays import UNNAMED
 from betavae_core.data.dataset import Dataset
 from betavae_core.errors import DataError, UsageError
-from betavae_core.model import BetaVAE, build
+from betavae_core.model import BetaVAE, build, evaluating
 from betavae_core.optimizers import Optimizer
 from betavae_core.run_directory import read_checkpoint, read_config, read_summary
 from betavae_core.storage import read_weights
@@ -30,12 +32,16 @@ from betavae_core.storage import read_weights
 
 @dataclass
 class Run:
-    """A trained model with its settings, its log and its result."""
+    """A trained model with its settings, its log and its result.
+
+    `data_sha256` is the digest of the images that it was trained on.
+    """
 
     path: Path
     config: Config
     model: BetaVAE
     summary: dict[str, Any] | None
+    data_sha256: str
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
@@ -43,6 +49,17 @@ class Run:
         log = self.path / "metrics.jsonl"
         lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
         return [json.loads(line) for line in lines]
+
+    def images(self, images: NDArray[Any] | Dataset | None = None) -> Dataset:
+        """The images that it was trained on, from where its settings say, or as passed.
+
+        Raises DataError when they cannot be read, and UsageError when they are others.
+        """
+        if images is None and self.config.data == UNNAMED:
+            raise UsageError(f"{self.path} was trained on an array; pass it as images=, in Python")
+        dataset = images_of(self.config, images)
+        require_images(self.path, self.data_sha256, dataset)
+        return dataset
 
 
 def load(
@@ -68,7 +85,16 @@ def load(
     with fitting(path):
         model = make_model(config, facts["image_shape"], facts["levels"], encoder, decoder)
         model.load_state_dict(weights)
-    return Run(path, config, model.eval(), summary)
+    return Run(path, config, model.eval(), summary, facts["data"])
+
+
+def require_images(path: Path, data_sha256: str, dataset: Dataset) -> None:
+    """Raises UsageError unless the run in `path` was trained on the images of `dataset`."""
+    if dataset.digest() != data_sha256:
+        raise UsageError(
+            f"{path} was trained on other images than {dataset.name} holds now; restore them or "
+            "start a new run"
+        )
 
 
 @contextmanager
@@ -104,11 +130,37 @@ def make_model(
     if (encoder is None) != (decoder is None):
         raise UsageError("give both encoder and decoder, or neither")
     if encoder is not None and decoder is not None:
-        return BetaVAE(encoder, decoder, **settings)
+        return _with_own_modules(encoder, decoder, settings)
     if config.arch in (None, CUSTOM):
         raise UsageError("this run was trained with modules of its own; pass encoder and decoder")
     plan = architectures.build(str(config.arch), shape, config.latent_dim, config.hidden)
     return build(plan, seed=config.seed, init=config.init, **settings)
+
+
+@torch.no_grad()
+def _with_own_modules(encoder: nn.Module, decoder: nn.Module, settings: dict[str, Any]) -> BetaVAE:
+    """A model that has been tried on two images. Raises UsageError for results of another shape."""
+    model = BetaVAE(encoder, decoder, **settings)
+    D, shape = model.latent_dim, model.image_shape
+    device = next((p.device for p in model.parameters()), None)
+    with evaluating(model):
+        said = encoder(model.normalise(torch.zeros(2, *shape, device=device)))
+        if not isinstance(said, Tensor) or said.shape != (2, 2 * D):
+            raise UsageError(
+                "an encoder must map images (B, C, H, W) to a tensor (B, 2 latent_dim), the means "
+                f"and then the log-variances: of two images {(2, 2 * D)}, got {_described(said)}"
+            )
+        drawn = decoder(said[:, :D])
+        if not isinstance(drawn, Tensor) or len(drawn) != 2 or drawn.numel() != 2 * prod(shape):
+            raise UsageError(
+                "a decoder must map codes (B, latent_dim) to logits (B, C, H, W): of two codes "
+                f"{(2, *shape)}, got {_described(drawn)}"
+            )
+    return model
+
+
+def _described(value: Any) -> str:
+    return str(tuple(value.shape)) if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
 def images_of(config: Config, images: NDArray[Any] | Dataset | None = None) -> Dataset:

@@ -7,6 +7,7 @@ the data have factors, every metric of a protocol.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,9 @@ from betavae_core.data.dataset import Dataset
 from betavae_core.data.files import reading
 from betavae_core.data.split import keyed_subset
 from betavae_core.errors import DataError
-from betavae_core.run_directory import require_run
-from betavae_core.runs import Run, images_of, load
-from betavae_core.storage import write_atomic
+from betavae_core.metrics.decomposition import KLDecomposition
+from betavae_core.runs import Run, load
+from betavae_core.storage import writable_folder, write_atomic
 
 POINTS = 10_000
 Progress = Callable[[str, int, int], None]
@@ -36,27 +37,36 @@ _MATRICES = (
 )
 
 
-def evaluate_run(
-    path: Path,
+def evaluate(
+    run: Run | str | os.PathLike[str],
     *,
+    images: NDArray[Any] | Dataset | None = None,
     protocol: str = "dlib",
     only: Iterable[str] | None = None,
-    out: Path | None = None,
+    out: str | os.PathLike[str] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Everything that can be said of the codes of the run in `path`; leaves metrics.json there.
+    """Everything that can be said of the codes of a run; leaves metrics.json in its folder.
 
     The points are 10,000 keyed images, training and held-out alike: the factors of a data set
     that is all combinations of them are met in no split alone.
 
+    Args:
+        run: a run, or its folder.
+        images: what it was trained on, where that was passed to `train`.
+        protocol, only: which metrics, as in `metrics.suite`.
+        out: the folder for metrics.json and figures/, in place of the run's.
+        seed: of the samples that a metric draws.
+
     Returns `test` and `train` (the terms of the ELBO), `latents` (what needs no labels) and, with
     factors, `metrics` and `figures`.
-    Raises UsageError where there is no run, or metrics are asked for that need factors.
+    Raises UsageError where there is no run, its images are others now, or metrics are asked for
+    that need factors.
     """
-    require_run(path)
-    run = load(path)
-    dataset, folder = images_of(run.config), out or path
+    metrics.require(protocol, only, seed)
+    run = run if isinstance(run, Run) else load(run)
+    dataset, folder = run.images(images), writable_folder(Path(out or run.path))
     if only is not None and dataset.factors is None:
         raise DataError(f"{dataset.name} has no factors, and --metric needs them; leave it out")
     rows = keyed_subset(np.arange(len(dataset)), POINTS)
@@ -67,17 +77,17 @@ def evaluate_run(
         found = metrics.suite(
             mu, chosen[0], protocol=protocol, only=only, seed=seed, progress=progress
         )
-        title = f"Latents against factors · {path.name}"
+        title = f"Latents against factors · {run.path.name}"
         result |= _scored(found, chosen[1], folder, title)
     return _kept(result, folder)
 
 
 def evaluate_codes(
-    file: Path,
+    file: str | os.PathLike[str],
     *,
     protocol: str = "dlib",
     only: Iterable[str] | None = None,
-    out: Path | None = None,
+    out: str | os.PathLike[str] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -86,13 +96,15 @@ def evaluate_codes(
     Leaves metrics.json and a picture where `out` says, and nothing where it does not.
     Raises DataError, in one line, for a file that does not hold these.
     """
-    codes, factors = read_codes(file)
+    metrics.require(protocol, only, seed)
+    codes, factors = read_codes(file := Path(file))
+    folder = None if out is None else writable_folder(Path(out))
     found = metrics.suite(
         codes, factors, protocol=protocol, only=only, seed=seed, progress=progress
     )
     names = [f"factor {k}" for k in metrics.Points.of(codes, factors).columns]
-    result = _scored(found, names, out, f"Latents against factors · {file.stem}")
-    return result if out is None else _kept(result, out)
+    result = _scored(found, names, folder, f"Latents against factors · {file.stem}")
+    return result if folder is None else _kept(result, folder)
 
 
 def read_codes(file: Path) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -106,17 +118,22 @@ def read_codes(file: Path) -> tuple[NDArray[Any], NDArray[Any]]:
         return npy.read_member(archive, "codes"), npy.read_member(archive, "factors")
 
 
-def without_labels(mu: NDArray[Any], logvar: NDArray[Any], seed: int = 0) -> dict[str, float]:
+def without_labels(
+    mu: NDArray[Any], logvar: NDArray[Any], seed: int = 0
+) -> dict[str, float | None]:
     """What is known without any factor.
 
     The KL of the codes and its three parts; how far the moments of the aggregate posterior are
     from the prior's; the total correlation of the means, were they Gaussian: all in nats. And the
-    number of active latents, by KL and by the variance of the mean.
+    number of active latents, by KL and by the variance of the mean. The parts of the KL are None
+    where there are no more images than latents: too few to estimate them.
     """
-    parts = metrics.kl_decomposition(mu, logvar, seed=seed)
+    parts: dict[str, float | None] = dict.fromkeys(KLDecomposition._fields)
+    if len(mu) > mu.shape[1]:
+        parts = metrics.kl_decomposition(mu, logvar, seed=seed)._asdict()
     return {
-        "kl": float(sum(parts)),
-        **{k: float(v) for k, v in parts._asdict().items()},
+        "kl": float(metrics.kl_per_latent(mu, logvar).sum()),
+        **parts,
         "aggregate_to_prior": metrics.aggregate_moments(mu, logvar).kl_to_prior,
         "gaussian_total_correlation": metrics.gaussian_total_correlation(mu),
         "active_latents": int(metrics.active_latents(mu, logvar).sum()),
@@ -161,6 +178,5 @@ def matrix(found: dict[str, metrics.Score], factors: list[str], title: str) -> F
 
 
 def _kept(result: dict[str, Any], folder: Path) -> dict[str, Any]:
-    folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "metrics.json", json.dumps(result, indent=2).encode())
     return result

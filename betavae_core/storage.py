@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from betavae_core.errors import DataError
+from betavae_core.errors import DataError, UsageError
 
 PARTIAL = ".{}.partial"  # the name of a file that is still being written
 
@@ -36,6 +37,18 @@ def make_folder(path: Path) -> None:
         make_folder(path.parent)
         path.mkdir(exist_ok=True)
         sync_folder(path.parent)
+
+
+def writable_folder(path: Path) -> Path:
+    """The folder of an --out, made before any work. Raises UsageError where no file can be made."""
+    try:
+        make_folder(path)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError as error:
+        raise UsageError(
+            f"--out must be a folder that can be written, got {path}: {error.strerror}"
+        ) from None
 
 
 def sync_folder(path: Path) -> None:

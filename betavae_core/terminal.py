@@ -12,8 +12,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeRemainingColumn
 from rich.table import Table
 
-from betavae_core.data.progress import stderr_lines
-
 if TYPE_CHECKING:
     from betavae_core.populations import State
     from betavae_core.runs import Run
@@ -56,7 +54,7 @@ def report(result: Mapping[str, Any], as_json: bool, human: Callable[[], Iterabl
         print(json.dumps(result))
         return
     for part in human():
-        Console().print(part)
+        Console(markup=False, emoji=False).print(part)  # a path may hold [brackets] or :colons:
 
 
 def score_tables(result: Mapping[str, Any]) -> list[Any]:
@@ -120,7 +118,9 @@ def progress_bar() -> Iterator[Callable[[int, int, Mapping[str, Any]], None]]:
 @contextmanager
 def work_bars() -> Iterator[Callable[[str, int, int], None]]:
     """A bar on stderr for each piece of work that is told of; lines where there is no terminal."""
-    screen = Console(stderr=True)
+    from betavae_core.data.progress import stderr_lines  # which loads NumPy
+
+    screen = Console(stderr=True, markup=False, emoji=False)
     if not screen.is_terminal:
         yield stderr_lines()
         return

@@ -21,17 +21,17 @@ from betavae_core.controllers import Controller
 from betavae_core.data.dataset import Dataset
 from betavae_core.data.resident import Resident
 from betavae_core.data.split import split
-from betavae_core.errors import TrainingError, UsageError
+from betavae_core.errors import TrainingError
 from betavae_core.evaluation import report
 from betavae_core.feed import BLOCK, Feed
 from betavae_core.hardware import environment
 from betavae_core.mixed_precision import WorkingWeights, cast_layers
 from betavae_core.model import BetaVAE, evaluating
-from betavae_core.objectives import Objective
+from betavae_core.objectives import Objective, require_scalar
 from betavae_core.ops import backend
 from betavae_core.optimizers import Optimizer
 from betavae_core.run_directory import RunDirectory, kept, read_checkpoint
-from betavae_core.runs import fitting, flatten_state, restore_state
+from betavae_core.runs import fitting, flatten_state, require_images, restore_state
 
 Progress = Callable[[int, int, dict[str, Any]], None]
 
@@ -104,7 +104,7 @@ class Trainer:
         self.scalars = ["loss", "recon_nll", "kl", *moved]
         columns = len(self.scalars) + config.latent_dim
         self.rows = torch.zeros(config.log_every, columns, device=self.device)
-        self.facts = {
+        self.facts: dict[str, Any] = {
             "image_shape": list(dataset.image_shape),
             "levels": dataset.levels,
             "data": dataset.digest(),
@@ -124,10 +124,13 @@ class Trainer:
 
     @property
     def beta(self) -> float | None:
-        """The weight of the KL now: the settings', or where the objective has brought it."""
+        """The weight of the KL now: the settings', or where the objective has brought it.
+
+        None where the objective is another: one without a β, or of the user's own.
+        """
         if isinstance(self.objective, Controller):
             return float(self.objective.beta)
-        return self.config.beta
+        return self.config.beta if self.config.objective == "beta" else None
 
     def _cast_layers(self) -> list[torch.nn.Module]:
         """Those that have bfloat16 weights too. Modules of others may do more with theirs."""
@@ -151,6 +154,7 @@ class Trainer:
             terms = self.model(x, **noise)
         posterior = terms.posterior
         loss = self.objective(terms.recon_nll, posterior, self.counter.clone())  # theirs to keep
+        require_scalar(loss)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -187,7 +191,7 @@ class Trainer:
         return self.config.checkpoint_every or self.last
 
     def course(self) -> Iterator[bool]:
-        """What is to be done around the steps: True stands where the next ones are to be taken.
+        """Yield True whenever steps are to be taken; log and save between them.
 
         Raises TrainingError when the loss or a weight becomes non-finite or the disk is full.
         """
@@ -251,7 +255,7 @@ class Trainer:
     def _diverged(self, step: int, what: str) -> None:
         raise TrainingError(
             f"training became non-finite at step {step}: {what}; {kept(self.directory.path)}; "
-            f"lower --lr (now {self.config.lr:g}) or use --precision fp32"
+            f"lower --lr (now {self.config.lr:g}){' or use --precision fp32' * self.in_bf16}"
         )
 
     def _restore(self) -> None:
@@ -269,11 +273,7 @@ class Trainer:
 
     def _check_same(self, facts: dict[str, Any]) -> None:
         """Other data is refused; another environment changes the last bits and is said."""
-        if facts["data"] != self.facts["data"]:
-            raise UsageError(
-                f"--resume needs the images that {self.directory.path} was trained on, and "
-                f"{self.config.data} holds others now; restore them or start a new run"
-            )
+        require_images(self.directory.path, facts["data"], self.dataset)
         now, then = self.facts["environment"], facts["environment"]
         if now != then:
             warnings.warn(

@@ -21,6 +21,7 @@ from betavae_core.errors import Interrupted, UsageError
 from betavae_core.hardware import choose_device, choose_precision, freed_memory_kept
 from betavae_core.loop import fit
 from betavae_core.objectives import OBJECTIVES, Objective
+from betavae_core.ops import backend
 from betavae_core.run_directory import (
     RunDirectory,
     next_directory,
@@ -29,7 +30,7 @@ from betavae_core.run_directory import (
     read_summary,
     require_run,
 )
-from betavae_core.runs import Run, images_of, load, make_model
+from betavae_core.runs import Run, images_of, load, make_model, require_images
 from betavae_core.trainer import Progress, Trainer
 
 
@@ -65,6 +66,11 @@ def train(
             checkpoint is kept.
         Interrupted: Ctrl-C; everything is saved.
     """
+    if not isinstance(config, Config | Mapping | None):
+        raise UsageError(
+            f"config must be a Config or a mapping, as {{'data': 'shapes2d'}}, got a "
+            f"{type(config).__name__}; an array of images goes to images="
+        )
     if resume and out is None:
         raise UsageError("--resume needs --out, the folder of the run to go on with")
     saved = None
@@ -75,11 +81,11 @@ def train(
         config = (saved or Config()).updated(checked_names(config or {}, "train"))
     elif saved is not None:
         config = config.filled(saved)
-    if out is not None and config == saved and is_finished(Path(out), saved):
+    if out is not None and images is None and config == saved and is_finished(Path(out), saved):
         return load(out, encoder=encoder, decoder=decoder)  # its data are not needed any more
     dataset = images_of(config, images)
     config = replace(config, data=dataset.name if images is not None else canonical(config.data))
-    path = Path(out) if out is not None else next_directory(dataset.name)
+    path = None if out is None else Path(out)
     own = Own(encoder, decoder, objective)
     with begun(config, dataset, path, saved, own=own, progress=progress) as trainer:
         if isinstance(trainer, Run):
@@ -101,7 +107,7 @@ class Own:
 def begun(
     config: Config,
     dataset: Dataset,
-    path: Path,
+    path: Path | None,
     saved: Config | None,
     *,
     own: Own | None = None,
@@ -111,6 +117,7 @@ def begun(
     """The run in `path`, under its lock: to be trained, or with its result if it has one.
 
     Args:
+        path: runs/NAME-NUMBER when None.
         saved: the settings of the run to go on with; None for a new one.
         images: those of `dataset`, where they are on the device already.
 
@@ -122,10 +129,13 @@ def begun(
     goal = own.objective or OBJECTIVES[settings.objective].from_config(settings)
     if saved is not None and saved.checkpoint_every is None:  # the file leaves it open
         saved = replace(saved, checkpoint_every=settings.checkpoint_every)
-    directory = _occupy(path, settings, saved)
+    directory = _occupy(path or next_directory(dataset.name), settings, saved)
+    path = directory.path
     try:
         if is_finished(path, settings):
-            yield load(path, encoder=own.encoder, decoder=own.decoder)
+            run = load(path, encoder=own.encoder, decoder=own.decoder)
+            require_images(path, run.data_sha256, dataset)
+            yield run
             return
         trainer = Trainer(model, goal, dataset, settings, directory, progress, images)
         if saved is not None and settings != saved:
@@ -163,13 +173,13 @@ def finish(trainer: Trainer) -> Run:
         "seconds": trainer.clock.seconds(),
         "images_per_s": rate,
         "device": config.device,
-        "precision": config.precision,
+        "precision": config.precision if trainer.step > config.fp32_steps else "fp32",
         "objective": config.objective,
         "beta": trainer.beta,
         "beta_norm": config.norm_of(trainer.beta, trainer.dataset.image_shape),
         **trainer.evaluate(),
     }
-    run = Run(directory.path, config, trainer.model.eval(), summary)
+    run = Run(directory.path, config, trainer.model.eval(), summary, trainer.facts["data"])
     with directory.writing():
         draw_all(run, trainer.dataset)
     directory.finish(trainer.model.state_dict(), trainer.facts, summary)
@@ -185,6 +195,7 @@ def _settle(config: Config, dataset: Dataset, own: Own) -> Config:
     elif config.objective == CUSTOM:
         raise UsageError("this run was trained with an objective of its own; pass objective")
     device = choose_device(config.device)
+    backend.require(config.backend, device)
     precision = choose_precision(config.precision, device)
     return config.resolve(dataset.image_shape, len(split(dataset)[0]), device, precision)
 

@@ -127,7 +127,9 @@ def test_data_that_cannot_be_used_are_named(name: str, out: list[str]) -> None:
         ("--resume", "--resume needs --out"),
         ("--out nothing --resume", "without --resume"),
         ("--seed -1", "--seed must be >= 0, got -1"),
-        ("--steps many", "--steps"),
+        ("--steps many", "--steps must be a whole number, got 'many'; see"),
+        ("--steps 1.5", "--steps must be a whole number, got '1.5'; see"),
+        ("--lr small", "--lr must be a number, got 'small'; see"),
         ("--nosuch 1", "--nosuch"),
     ],
 )
@@ -224,6 +226,38 @@ def test_a_run_without_a_line_of_log_yet_has_no_curve(monkeypatch: pytest.Monkey
 
 def test_an_unknown_verb_is_named() -> None:
     assert "nosuch" in mistaken("nosuch")
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "verb"),
+    [
+        ("plot run", "Missing argument 'KIND'", "plot"),
+        ("data inspect", "Missing argument 'DATA'", "data inspect"),
+        ("data nosuch", "No such command 'nosuch'", "data"),
+        ("train --steps", "Option '--steps' requires an argument", "train"),
+        ("train one two", "(two)", "train"),
+        ("check one", "(one)", "check"),
+        ("sweep X", "sweep takes its data as --data X", "sweep"),
+        ("reproduce latent-size X", "reproduce takes its data as --data X", "reproduce"),
+        ("--nosuch", "No such option: --nosuch", ""),
+    ],
+)
+def test_what_cannot_be_parsed_is_said_with_the_verbs_own_help(
+    words: str, said: str, verb: str
+) -> None:
+    line = mistaken(*words.split())
+    message, _, where = line.partition("; see ")
+    assert message.endswith(said)
+    assert where.split()[1:] == [*verb.split(), "--help"]
+
+
+def test_what_bench_cannot_write_is_said_before_it_measures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("betavae_core.bench.report.run", lambda *_, **__: pytest.fail("measured"))
+    for out in unwritable():
+        said = mistaken("bench", "--out", out)
+        assert said.startswith(f"--out must be a folder that can be written, got {out}: ")
 
 
 def test_a_training_that_fails_is_no_mistake_and_exits_with_one() -> None:

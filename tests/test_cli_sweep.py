@@ -33,6 +33,19 @@ def test_a_sweep_prints_its_runs_and_a_recommendation() -> None:
     assert "β" in again.stdout
 
 
+def test_ctrl_c_says_how_the_sweep_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def press(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("betavae_core.populations._train", press)
+        result = CliRunner().invoke(app, ["sweep", *TINY, "--betas", "1", "--out", "S"])
+    assert result.exit_code == 130
+    said, _, command = result.stderr.strip().partition("; go on with: ")
+    assert said == "stopped at step 0, all saved in S"
+    assert command.endswith(" sweep --out S --resume")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

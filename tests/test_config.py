@@ -7,10 +7,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from betavae_core import Config, UsageError, architectures, data
-from betavae_core.config import gather, read_preset, read_toml
+from betavae_core.config import read_toml
+from betavae_core.settings import gather, read_preset
 
 MNIST = (1, 28, 28)
 PRESETS = (
@@ -91,6 +93,21 @@ def test_custom_names_only_what_a_user_can_pass(name: str) -> None:
 def test_a_number_too_large_for_a_float_is_no_finite_number() -> None:
     with pytest.raises(UsageError, match="--beta must be a finite number"):
         Config(beta=10**400)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    config = Config(beta=np.float32(4), steps=np.int64(7), hidden=[np.int32(8)])
+    assert (config.beta, config.steps, config.hidden) == (4.0, 7, (8,))
+    assert type(config.steps) is int
+    assert "steps = 7" in config.write_toml()
+
+
+@pytest.mark.parametrize("target", ["target_kl", "target_recon"])
+def test_a_target_that_nothing_would_hold_is_refused(target: str) -> None:
+    name = f"--{target.replace('_', '-')}"
+    for objective in ("beta", "capacity"):
+        with pytest.raises(UsageError, match=f"{name} needs --beta auto, or --objective"):
+            Config(objective=objective, **{target: 5.0})
 
 
 @pytest.mark.parametrize(
@@ -238,3 +255,25 @@ def test_settings_left_open_are_those_of_the_run_that_goes_on() -> None:
     assert (longer.steps, longer.beta, longer.capacity_steps) == (9_000, 4.0, saved.steps)
     by_epochs = Config(epochs=3, beta_norm=0.1).filled(saved)
     assert (by_epochs.steps, by_epochs.beta) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("option", "needed"),
+    [
+        ({"gamma": 3.0}, {"objective": "capacity"}),
+        ({"capacity_max": 3.0}, {"objective": "capacity"}),
+        ({"sigma": 0.2}, {"likelihood": "gaussian"}),
+    ],
+    ids=str,
+)
+def test_an_option_that_would_do_nothing_is_refused(
+    option: dict[str, Any], needed: dict[str, Any]
+) -> None:
+    [(name, value)] = needed.items()
+    with pytest.raises(UsageError, match=f"does nothing without --{name} {value}$"):
+        gather(None, None, option)
+    assert gather(None, None, option | needed) == option | needed
+
+
+def test_what_a_preset_sets_may_do_nothing() -> None:
+    assert "gamma" in gather("burgess-shapes", None, {"objective": "beta"})

@@ -205,3 +205,13 @@ def test_the_first_steps_of_a_bf16_run_are_those_of_an_fp32_run(
     full, half = (train(tmp_path / p, precision=p, **kept) for p in ("fp32", "bf16"))
     assert half.metrics[:2] == full.metrics[:2]
     assert half.metrics[2] != full.metrics[2]
+
+
+@pytest.mark.parametrize(("steps", "precision"), [(5, "fp32"), (6, "bf16")])
+def test_a_run_that_took_no_step_in_bf16_says_fp32(
+    steps: int, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_pictures(monkeypatch)
+    summary = train(tmp_path / "run", precision="bf16", fp32_steps=5, steps=steps).summary
+    assert summary is not None
+    assert summary["precision"] == precision

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -119,11 +120,18 @@ def test_other_images_are_refused_and_touch_nothing(
 ) -> None:
     other = IMAGES.copy()
     other[3, 4, 5] ^= 1
-    refused("--resume needs the images", unfinished, images=other, **longer)
+    refused("was trained on other images", unfinished, images=other, **longer)
+
+
+@pytest.mark.parametrize("settings", [{}, {"steps": TINY["steps"]}])
+def test_other_images_do_not_get_the_result_of_a_finished_run(
+    finished: Path, settings: dict[str, int]
+) -> None:
+    refused("was trained on other images", finished, images=255 - IMAGES, **settings)
 
 
 def test_a_longer_run_on_other_images_keeps_the_result_of_the_shorter(finished: Path) -> None:
-    refused("--resume needs the images", finished, images=IMAGES[::-1], steps=50)
+    refused("was trained on other images", finished, images=IMAGES[::-1], steps=50)
     assert bv.load(finished).summary is not None
 
 
@@ -186,6 +194,15 @@ def test_a_lock_is_released_when_the_training_ends_however_it_ends(unfinished: P
     with pytest.raises(UsageError):
         resume(unfinished, lr=1.0)
     RunDirectory.open(unfinished).close()
+
+
+def test_a_number_is_taken_by_one_training_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(lambda _: next_directory("array"), range(40)))
+    assert len(set(paths)) == 40
 
 
 def test_runs_are_numbered_from_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,3 +124,39 @@ def test_bad_usage_is_named_in_a_line(run: Path) -> None:
     assert "has no array 'factors', only codes" in refusal("--codes", "lone.npz")
     assert "--protocol must be one of" in refusal("--codes", codes_file(), "--protocol", "dilb")
     assert "--metric must be one of" in refusal("--codes", codes_file(), "--metric", "gim")
+    assert "--seed must be >= 0, got -1" in refusal(run, "--seed", "-1")
+    assert "--out must be a folder that can be written" in refusal(run, "--out", "other.npz")
+
+
+def test_a_run_is_not_scored_or_drawn_on_other_images(tmp_path: Path) -> None:
+    np.save("images.npy", np.random.default_rng(0).integers(0, 255, (40, 8, 8), np.uint8))
+    settings = {"data": "images.npy", "hidden": (8,), "latent_dim": 2, "steps": 3}
+    run = bv.train(settings, out="run")
+    np.save("images.npy", np.load("images.npy")[::-1])
+    for act in (lambda: bv.evaluate(run), lambda: bv.plot("run", "samples")):
+        with pytest.raises(bv.UsageError, match="was trained on other images than images"):
+            act()
+    assert not Path("run/metrics.json").exists()
+
+
+def test_images_that_were_passed_to_train_are_passed_again() -> None:
+    images = np.random.default_rng(0).integers(0, 255, (40, 8, 8), np.uint8)
+    run = bv.train({"hidden": (8,), "latent_dim": 2, "steps": 3}, images=images, out="run")
+    assert "was trained on an array; pass it as images=" in refusal("run")
+    assert bv.evaluate("run", images=images)["latents"]["kl"] > 0
+    assert bv.plot(run, "samples", images=images, out="here") == Path("here/samples.png")
+    with pytest.raises(bv.UsageError, match="was trained on other images than array"):
+        bv.evaluate("run", images=images[:20])
+
+
+def test_fewer_images_than_latents_get_all_but_the_parts_of_the_kl() -> None:
+    images = np.random.default_rng(0).integers(0, 255, (6, 8, 8), np.uint8)
+    np.save("few.npy", images)
+    bv.train({"data": "few.npy", "hidden": (8,), "latent_dim": 10, "steps": 3}, out="run")
+    found = ask("run")["latents"]
+    assert found["total_correlation"] is None
+    assert found["kl"] > 0
+    shown = CliRunner().invoke(app, ["evaluate", "run"])
+    assert shown.exit_code == 0
+    with pytest.raises(bv.UsageError, match="interpolation needs 8 test images, and few has"):
+        bv.plot("run", "interpolation")

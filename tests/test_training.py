@@ -174,6 +174,13 @@ def test_a_beta_of_zero_is_an_autoencoder(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
+def test_where_there_is_no_beta_none_is_reported(tmp_path: Path) -> None:
+    summary = train(tmp_path / "run", named="capacity", beta=4.0).summary
+    assert summary is not None
+    assert (summary["beta"], summary["beta_norm"]) == (None, None)
+
+
+@pytest.mark.usefixtures("quick")
 def test_a_beta_norm_is_turned_into_its_beta(tmp_path: Path) -> None:
     run = train(tmp_path / "run", beta_norm=0.25)
     assert run.summary is not None

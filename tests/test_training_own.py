@@ -142,6 +142,54 @@ def modules(hidden: int) -> dict[str, nn.Module]:
     return {"encoder": encoder, "decoder": nn.Linear(3, 64)}
 
 
+class Pair(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x, x
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"encoder": nn.Sequential(nn.Flatten(), nn.Linear(64, 5))}, r"\(2, 6\), got \(2, 5\)"),
+        ({"encoder": Pair()}, "an encoder must map images .*, got a tuple"),
+        ({"decoder": nn.Linear(3, 60)}, r"of two codes \(2, 1, 8, 8\), got \(2, 60\)"),
+    ],
+    ids=["width", "tuple", "pixels"],
+)
+def test_modules_that_do_not_fit_are_named_before_anything_is_written(
+    change: dict[str, nn.Module], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        train(tmp_path / "run", **modules(16) | change)
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (lambda recon_nll, posterior, step: recon_nll.repeat(2), r"a scalar tensor, got \(2,\)"),
+        (lambda recon_nll, posterior, step: 1.0, "a scalar tensor, got float"),
+    ],
+)
+def test_an_objective_gives_a_scalar_tensor(given: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        train(tmp_path / "run", objective=given)
+
+
+@pytest.mark.parametrize("config", ["shapes2d", IMAGES, 4.0], ids=["name", "images", "number"])
+def test_settings_that_are_none_are_named(config: Any) -> None:
+    with pytest.raises(UsageError, match=r"config must be a Config or a mapping, as .*, got a "):
+        bv.train(config)
+
+
+def test_a_backend_that_cannot_run_here_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="backend 'triton' needs"):
+        train(tmp_path / "run", backend="triton")
+    with pytest.raises(UsageError, match="backend 'triton' needs"):
+        bv.sweep({"data": "digits", "backend": "triton", "device": "cpu"}, tmp_path / "sweep")
+    assert not os.listdir(tmp_path)
+
+
 def test_another_encoder_than_the_one_trained_is_refused(tmp_path: Path) -> None:
     path = train(tmp_path / "run", **modules(16)).path
     before = lasting(path)

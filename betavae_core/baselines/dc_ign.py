@@ -40,7 +40,7 @@ from betavae_core.trainer import Progress
 
 @dataclass(frozen=True)
 class Settings:
-    """Of the network and the training."""
+    """Settings of the network and the training."""
 
     steps: int
     channels: int  # of each of the four convolutions

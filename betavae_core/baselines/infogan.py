@@ -35,7 +35,7 @@ from betavae_core.trainer import Progress
 
 @dataclass(frozen=True)
 class Settings:
-    """Of the codes, the networks and the training."""
+    """Settings of the codes, the networks and the training."""
 
     steps: int
     channels: int  # after the first convolution; four times as many after the last

@@ -47,5 +47,5 @@ def continuous_nll(mean: Tensor, logvar: Tensor, code: Tensor) -> Tensor:
 
 
 def code_entropy(categories: int, continuous: int) -> float:
-    """Of one uniform category of K and J uniform codes on [-1, 1]: ln K + J ln 2."""
+    """Entropy of one uniform category of K and J uniform codes on [-1, 1]: ln K + J ln 2."""
     return log(categories) + continuous * log(2)

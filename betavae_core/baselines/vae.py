@@ -42,7 +42,7 @@ def fit(
 
 
 def settings(quick: bool) -> dict[str, Any]:
-    """Those of Higgins et al. 2017, table 1, 2D shapes; quick, for the minutes of a CPU."""
+    """Settings of Higgins et al. 2017, table 1, 2D shapes; fewer steps if `quick`, for a CPU."""
     paper = {"arch": "higgins-mlp", "latent_dim": 10, "optimizer": "adagrad", "lr": 1e-2}
     return paper | {"batch_size": 64, "steps": 2_000 if quick else 300_000}
 

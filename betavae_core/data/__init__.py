@@ -94,7 +94,7 @@ def prepare(source: str | os.PathLike[str], listener: Listener | None = None) ->
 
 
 def canonical(source: str | os.PathLike[str]) -> str:
-    """The same source, named so that it is found from any working folder: paths made absolute."""
+    """`source` as a name that works from any working folder: paths made absolute."""
     text = os.fspath(source)
     if any(named.name == text for named in sources()):
         return text

@@ -16,12 +16,13 @@ from betavae_core.data.dataset import CHANNELS, Dataset
 from betavae_core.data.files import one_line
 from betavae_core.errors import DataError
 
+UNNAMED = "array"  # what the images are called where they have no name
 _BLOCK = 1 << 22  # how many pixels are converted at a time
 
 
 def from_array(
     images: ArrayLike,
-    name: str = "array",
+    name: str = UNNAMED,
     labels: ArrayLike | None = None,
     factors: ArrayLike | None = None,
     factor_names: Sequence[str] = (),

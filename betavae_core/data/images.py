@@ -92,7 +92,7 @@ def image_files(folder: Path) -> Iterator[str]:
 
 
 def _is_odd(path: Path) -> bool:
-    """Whether it is no file: a pipe, to open which takes for ever, or a link to nothing."""
+    """Whether `path` is no regular file: opening a pipe would wait for ever, a link may be dead."""
     return not path.is_file()
 
 

@@ -8,12 +8,14 @@ so an interrupted experiment goes on where it stopped.
 from __future__ import annotations
 
 import json
+import os
 import time
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from betavae_core.errors import UsageError
+from betavae_core.errors import Interrupted, UsageError
 from betavae_core.experiments.study import Experiment, Study
 from betavae_core.storage import write_atomic
 from betavae_core.trainer import Progress
@@ -29,6 +31,22 @@ _FILES = (
 )
 
 
+class ExperimentInterrupted(Interrupted):
+    """The user stopped the experiment; `command` goes on with it.
+
+    Everything up to `step` of the model in `path` is saved. Outside a training `path` is the
+    experiment's folder, and `step` is 0.
+    """
+
+    def __init__(self, stop: BaseException, out: Path, command: list[str]) -> None:
+        if isinstance(stop, Interrupted):
+            super().__init__(stop.step, stop.path)
+        else:
+            super().__init__(0, out)
+            self.args = (f"stopped, all finished models saved in {out}",)
+        self.command = command
+
+
 def experiments() -> list[Experiment]:
     """Every experiment there is."""
     modules = [import_module(f"{__name__}.{file}") for file in _FILES]
@@ -37,10 +55,10 @@ def experiments() -> list[Experiment]:
 
 def reproduce(
     name: str,
-    out: Path,
+    out: str | os.PathLike[str],
     *,
     quick: bool = False,
-    data: str | None = None,
+    data: str | os.PathLike[str] | None = None,
     classes: str | None = None,
     device: str = "auto",
     seed: int = 0,
@@ -60,16 +78,19 @@ def reproduce(
 
     Raises:
         UsageError: no such experiment, or it needs `data` and has none.
+        DataError: `data` cannot be read, or have no factors where it needs them.
+        ExperimentInterrupted: Ctrl-C; what the models had saved is kept.
     """
-    known = {experiment.name: experiment for experiment in experiments()}
-    if name not in known:
-        raise UsageError(f"NAME must be one of {', '.join(known)}, got {name!r}")
-    experiment, began = known[name], time.perf_counter()
+    experiment, began = _named(name), time.perf_counter()
     if experiment.needs_data and data is None:
         raise UsageError(f"{name} needs --data, {experiment.needs_data}")
-    preset = experiment.preset or name
-    study = Study(preset, out, quick, data, classes, device, seed, progress or (lambda *_: None))
-    rows = experiment.run(study)
+    source, listener = None if data is None else os.fspath(data), progress or (lambda *_: None)
+    preset, folder = experiment.preset or name, Path(out)
+    study = Study(preset, folder, quick, source, classes, device, seed, listener)
+    try:
+        rows = experiment.run(study)
+    except (KeyboardInterrupt, Interrupted) as stop:
+        raise ExperimentInterrupted(stop, folder, command(name, study)) from None
     result = {
         "experiment": name,
         "shows": experiment.shows,
@@ -79,9 +100,25 @@ def reproduce(
         "notes": study.notes,
         "figures": study.figures,
     }
-    write_atomic(out / "table.json", json.dumps(result, indent=2).encode())
-    write_atomic(out / "table.md", markdown(result).encode())
+    write_atomic(folder / "table.json", json.dumps(result, indent=2).encode())
+    write_atomic(folder / "table.md", markdown(result).encode())
     return result
+
+
+def _named(name: str) -> Experiment:
+    known = {experiment.name: experiment for experiment in experiments()}
+    if name not in known:
+        raise UsageError(f"NAME must be one of {', '.join(known)}, got {name!r}")
+    return known[name]
+
+
+def command(name: str, study: Study) -> list[str]:
+    """The arguments of the command line that runs this experiment, or goes on with it."""
+    defaults = {"data": None, "classes": None, "device": "auto", "seed": 0}
+    given = {option: getattr(study, option) for option in defaults}
+    changed = [(f"--{k}", str(v)) for k, v in given.items() if v != defaults[k]]
+    quick = ["--quick"] if study.quick else []
+    return ["reproduce", name, *quick, *chain(*changed), "--out", str(study.out)]
 
 
 def markdown(result: dict[str, Any]) -> str:

@@ -25,7 +25,7 @@ PUBLISHED_SIGMA = {150.0: [0.43, 0.43]}
 
 def run(study: Study) -> list[dict[str, Any]]:
     """β = 1 and β = 150, three seeds each; the panel is of the first."""
-    blobs = study.dataset()
+    blobs = study.with_factors("x", "y")
     rows, panels = [], []
     for seed in range(study.seed, study.seed + 3):
         for beta in BETAS:
@@ -81,8 +81,9 @@ def describe(run: Run, blobs: Dataset, beta: float, seed: int) -> dict[str, Any]
 
 def rank_correlations(codes: NDArray[np.float32], blobs: Dataset) -> NDArray[np.float64]:
     """(A, 2): Spearman's correlation of each code (N, A) with x and with y."""
-    y, x = blobs.factors.T  # type: ignore[union-attr]
-    pairs = [[spearmanr(code, factor)[0] for factor in (x, y)] for code in codes.T]
+    assert blobs.factors is not None
+    position = blobs.factors[:, [blobs.factor_names.index(name) for name in ("x", "y")]]
+    pairs = [[spearmanr(code, factor)[0] for factor in position.T] for code in codes.T]
     return np.array(pairs, np.float64).reshape(-1, 2)
 
 

@@ -6,6 +6,7 @@ under the paper's protocol and the band over others. Nothing is tuned towards a 
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 from betavae_core import baselines, figures
 from betavae_core.data.dataset import Dataset
 from betavae_core.data.split import keyed_subset
+from betavae_core.errors import DataError
 from betavae_core.experiments.study import Experiment, Study
 from betavae_core.metrics.higgins import examples, hits
 from betavae_core.metrics.higgins import measure as higgins
@@ -52,8 +54,8 @@ QUICK, FULL = Size(3, 20_000, (64,)), Size(10, 100_000, (64, 200))
 
 def run(study: Study) -> list[dict[str, Any]]:
     """Fit each representation, and measure it under each protocol."""
-    images = study.dataset()
-    size = QUICK if study.quick else FULL
+    images = study.with_factors()
+    sizes, size = grid(images), QUICK if study.quick else FULL
     rows = []
     for name in PUBLISHED:
         codes = baselines.fit(
@@ -65,7 +67,8 @@ def run(study: Study) -> list[dict[str, Any]]:
             device=study.device,
             progress=study.told(name),
         )
-        rows.append(_row(name, _codes(name, codes, images, size), size, study.seed))
+        fresh = sizes if name in _FRESH else None
+        rows.append(_row(name, _codes(codes, images, size, fresh), size, study.seed))
     study.draw("table", _figure(rows))
     study.note(
         f"`ours`: the paper's protocol (a linear softmax under Adagrad 1e-2, L = 64, {size.seeds} "
@@ -78,14 +81,34 @@ def run(study: Study) -> list[dict[str, Any]]:
     return rows
 
 
-def _codes(name: str, codes: baselines.Representation, images: Dataset, size: Size) -> Source:
-    """Where pairs come from: all combinations of factors, or the points of a pool."""
+def grid(images: Dataset) -> tuple[int, ...]:
+    """How many values each factor takes, where each combination is one image, in their order.
+
+    Raises DataError where it is not.
+    """
     assert images.factors is not None
-    if name not in _FRESH:
-        pool = keyed_subset(np.arange(len(images)), size.points)
-        return source(codes(pool), images.factors[pool])
-    sizes = tuple(len(np.unique(column)) for column in images.factors.T)
-    return source(lambda v: codes(np.ravel_multi_index(tuple(v.T), sizes)), sizes)
+    values = [np.unique(column, return_inverse=True)[1] for column in images.factors.T]
+    sizes = tuple(int(column.max()) + 1 for column in values)
+    everywhere = np.arange(len(images))
+    whole = prod(sizes) == len(images)
+    if not whole or (np.ravel_multi_index(tuple(values), sizes) != everywhere).any():
+        raise DataError(
+            "this experiment needs data with one image of each combination of the factors, in "
+            f"order, as shapes2d has; {images.name} has {len(images)} images with factors of "
+            f"sizes {', '.join(map(str, sizes))}"
+        )
+    return sizes
+
+
+def _codes(
+    codes: baselines.Representation, images: Dataset, size: Size, fresh: tuple[int, ...] | None
+) -> Source:
+    """Where pairs come from: the points of a pool or, `fresh`, all combinations of the factors."""
+    assert images.factors is not None
+    if fresh is not None:
+        return source(lambda v: codes(np.ravel_multi_index(tuple(v.T), fresh)), fresh)
+    pool = keyed_subset(np.arange(len(images)), size.points)
+    return source(codes(pool), images.factors[pool])
 
 
 def _row(name: str, given: Source, size: Size, seed: int) -> dict[str, Any]:

@@ -23,7 +23,7 @@ _FULL: dict[str, Any] = {"steps": 300_000}
 
 def run(study: Study) -> list[dict[str, Any]]:
     """A model for each number of latents and β_norm; two scores of each, as heat-maps."""
-    shapes = study.dataset()
+    shapes = study.with_factors()
     latents, norms = LATENTS[study.quick], BETA_NORMS[study.quick]
     scores = np.empty((2, len(latents), len(norms)))
     rows = []

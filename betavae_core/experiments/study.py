@@ -10,9 +10,11 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from betavae_core import figures
-from betavae_core.config import Config, read_preset
+from betavae_core.config import Config
 from betavae_core.data.dataset import Dataset
+from betavae_core.errors import DataError
 from betavae_core.runs import Run, images_of, make_model
+from betavae_core.settings import read_preset
 from betavae_core.trainer import Progress
 from betavae_core.training import train
 
@@ -50,6 +52,22 @@ class Study:
     def dataset(self) -> Dataset:
         """The images of --data, or the preset's; of labelled ones the chosen classes."""
         return images_of(self._config())
+
+    def with_factors(self, *names: str) -> Dataset:
+        """The same, with these factors or, where none is named, with any that varies.
+
+        Raises DataError for data without them, so that nothing is trained in vain.
+        """
+        images = self.dataset()
+        factors, there = images.factors, images.factor_names
+        varies = factors is not None and bool((factors != factors[0]).any())
+        if not varies or not set(names) <= set(there):
+            wanted = f"the factors {' and '.join(names)}" if names else "factors that vary"
+            raise DataError(
+                f"this experiment needs data with {wanted}, as {read_preset(self.preset)['data']} "
+                f"has; {images.name} has {', '.join(there) or 'no factors'}"
+            )
+        return images
 
     def untrained(self, run: Run) -> Run:
         """The same run before its first step."""

@@ -54,7 +54,7 @@ def kl_per_latent(steps: Any, kl: Any, *, title: str, capacity: Any = None) -> F
 
 @styled
 def kl_over(x: Any, kl: Any, *, xlabel: str, title: str, capacity: Any = None) -> Figure:
-    """The same over any `x` (T,) that increases, named by `xlabel` with its unit.
+    """KL per latent over any `x` (T,) that increases, named by `xlabel` with its unit.
 
     Over the capacity C itself, give it as `x` and as `capacity`: the dashed diagonal is then the
     target. Of a schedule that ends, give the part up to its end, where C still increases.

@@ -100,7 +100,7 @@ def side_by_side(panels: Sequence[Panel], *, title: str) -> Figure:
 
 
 def _checked(panel: Panel) -> Panel:
-    """The same with arrays that are known to fit."""
+    """The panel, once its arrays are known to fit each other."""
     where = f"{panel.name!r}"
     cells = unit_images(f"images of {where}", panel.images, "D, n")
     latents, steps = cells.shape[:2]

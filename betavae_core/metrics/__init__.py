@@ -18,13 +18,14 @@ from betavae_core.metrics.latents import (
     active_units,
     aggregate_moments,
     gaussian_total_correlation,
+    kl_per_latent,
 )
 from betavae_core.metrics.mig import mig
 from betavae_core.metrics.modularity import modularity
 from betavae_core.metrics.points import Measured, Metric, Points
 from betavae_core.metrics.protocols import PROTOCOLS
 from betavae_core.metrics.sap import sap
-from betavae_core.metrics.suite import Score, names, suite
+from betavae_core.metrics.suite import Score, names, require, suite
 from betavae_core.metrics.udr import udr
 
 __all__ = [
@@ -46,9 +47,11 @@ __all__ = [
     "infom",
     "irs",
     "kl_decomposition",
+    "kl_per_latent",
     "mig",
     "modularity",
     "names",
+    "require",
     "sap",
     "suite",
     "total_correlation",

@@ -98,7 +98,7 @@ def _check(points: Points, model: str) -> None:
 def _predict(
     train: Points, test: Points, weights: Floats, model: str, seed: int, workers: int | None
 ) -> list[Prediction]:
-    """Of each factor. The one with the most values is begun first: it takes longest."""
+    """The prediction of each factor; the one with the most values first, for it takes longest."""
     if workers is None:
         much = model == "boosting" and len(train) * sum(train.sizes) >= WORTH_WORKERS
         workers = cores() if much else 1

@@ -80,7 +80,7 @@ def measure(
 
 
 def _log_odds(z: Floats, asked: Booleans, z_test: Floats) -> Floats:
-    """Of each question, at z_test, by regressions that were fitted to z."""
+    """Log-odds of each question at z_test, by regressions that were fitted to z."""
     mean, spread = z.mean(0), z.std(0)
     x, x_test = ((part - mean) / np.where(spread > 0, spread, 1.0) for part in (z, z_test))
     return logistic.scores(x_test, logistic.fit(x, asked))

@@ -45,7 +45,7 @@ class Mixture(NamedTuple):
             samples -= take * size
 
     def densities(self, z: Floats, mu: Floats, logvar: Floats, rows: Indices) -> Densities:
-        """Of the draws z[rows], z[n] being drawn from posterior n of mu, logvar (N, D)."""
+        """Densities of the draws z[rows]; z[n] was drawn from posterior n of mu, logvar (N, D)."""
         components = len(mu) if self.weights is None else rows.shape[1]
         step = max(1, _BLOCK // (components * rows.shape[1]))
         parts = [self._block(z, mu, logvar, rows[i : i + step]) for i in range(0, len(rows), step)]

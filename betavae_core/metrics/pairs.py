@@ -176,7 +176,7 @@ def _shelf(
 
 
 def _narrowed(codes: NDArray[np.float64]) -> NDArray[np.floating]:
-    """The same numbers as float32, where they all are (as what a network gave): half to move."""
+    """`codes` as float32, half the memory, if that loses nothing, as of a network's codes."""
     with np.errstate(over="ignore"):
         narrow = codes.astype(np.float32)
     return narrow if np.array_equal(narrow, codes) else codes

@@ -57,7 +57,7 @@ class Points:
         return Points(self.codes[rows], self.factors[rows], self.columns)
 
     def with_codes(self, codes: NDArray[np.floating]) -> Points:
-        """The same factors under other codes."""
+        """These points with other codes."""
         return Points(np.asarray(codes, np.float64), self.factors, self.columns)
 
 

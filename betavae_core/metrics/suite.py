@@ -48,6 +48,19 @@ def names(protocol: str) -> list[str]:
     return [name for family in _protocol(protocol) for name in FAMILIES[family].names]
 
 
+def require(protocol: str, only: Iterable[str] | None, seed: int) -> set[str]:
+    """The scores that are asked for. Raises UsageError for names that there are not, and a seed."""
+    known = names(protocol)
+    wanted = set(known if only is None else [only] if isinstance(only, str) else only)
+    for name in sorted(wanted - set(known)):
+        raise UsageError(
+            f"--metric must be one of {', '.join(known)} under {protocol}, got {name!r}"
+        )
+    if seed < 0:
+        raise UsageError(f"--seed must be >= 0, got {seed}")
+    return wanted
+
+
 def suite(
     codes: ArrayLike,
     factors: ArrayLike,
@@ -60,11 +73,11 @@ def suite(
 ) -> dict[str, Score]:
     """The scores of codes (N, D) on factors (N, K) under a named protocol.
 
-    `only` chooses among `names(protocol)`. `progress(what, done, total)` is called before each
-    family of scores and at the end. Raises UsageError for unknown names, DataError for arrays
-    that are not codes and factors of the same points.
+    `only`, a name or several, chooses among `names(protocol)`. `progress(what, done, total)` is
+    called before each family of scores and at the end. Raises UsageError for unknown names,
+    DataError for arrays that are not codes and factors of the same points.
     """
-    wanted = _wanted(protocol, only)
+    wanted = require(protocol, only, seed)
     points, scores = Points.of(codes, factors), {}
     families = [f for f in _protocol(protocol) if wanted & set(FAMILIES[f].names)]
     for done, family in enumerate(families):
@@ -118,13 +131,3 @@ def _protocol(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise UsageError(f"--protocol must be one of {', '.join(PROTOCOLS)}, got {name!r}")
     return PROTOCOLS[name]
-
-
-def _wanted(protocol: str, only: Iterable[str] | None) -> set[str]:
-    known = names(protocol)
-    wanted = set(known if only is None else only)
-    for name in sorted(wanted - set(known)):
-        raise UsageError(
-            f"--metric must be one of {', '.join(known)} under {protocol}, got {name!r}"
-        )
-    return wanted

@@ -1,8 +1,8 @@
-"""The operations of a β-VAE step, each on two backends that draw the same noise.
+"""The operations of a β-VAE step, in PyTorch, Triton and C, which draw the same noise.
 
 `reparam_kl` samples the posterior and measures its KL; `bernoulli_nll` and `gaussian_nll` are the
 likelihoods. Each file holds an op's plain PyTorch formula, its gradient, its registration with
-`torch.library` and the choice between the formula and the fused Triton kernel.
+`torch.library` and the choice between the formula and the fused kernels.
 """
 
 from betavae_core.hardware import choose_vector_math

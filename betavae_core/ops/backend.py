@@ -33,6 +33,11 @@ def choose(backend: str, tensor: Tensor) -> str:
     return backend
 
 
+def require(backend: str, device: str) -> None:
+    """Raises UsageError, with the remedy, for kernels asked for that cannot run there."""
+    choose(backend, torch.empty(0, device=device))
+
+
 def identity(backend: str, device: torch.device) -> str:
     """The backend of the ops there, and for C what the last bits of its results depend on."""
     chosen = choose(backend, torch.empty(0, device=device))
@@ -65,7 +70,7 @@ def _obstacle_to_triton(tensor: Tensor) -> str:
 
 
 def _obstacle_to_c(tensor: Tensor) -> str:
-    """The same of the C kernels."""
+    """Why C cannot run on `tensor` and the remedy, or nothing."""
     if tensor.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         got = str(tensor.dtype).removeprefix("torch.")
         return f"computes in float32, got {got}: convert the tensors"

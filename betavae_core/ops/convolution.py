@@ -73,7 +73,7 @@ Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 def _gradients(
     x: Tensor, weight: Tensor, y: Tensor | None, dy: Tensor, transposed: bool, needs: Sequence[bool]
 ) -> Gradients:
-    """Of x, weight and bias, where they need one; `y` is the result of a ReLU, if there is one."""
+    """Gradients of x, weight and bias, where needed; `y` is the result of a ReLU, if any."""
     dx = dw = None
     if y is None:
         db = dy.sum((2, 3), dtype=torch.float32).sum(0) if needs[2] else None
@@ -90,7 +90,7 @@ def _gradients(
 def _formula(
     x: Tensor, weight: Tensor, y: Tensor | None, dy: Tensor, transposed: bool, needs: Sequence[bool]
 ) -> Gradients:
-    """The same in plain PyTorch, for those who watch a backward pass: kernels only read memory."""
+    """`_gradients` in plain PyTorch, for a traced or differentiated backward pass."""
     if y is not None:
         dy = torch.ops.aten.threshold_backward(dy, y, 0)
     geometry = [2, 2], [1, 1], [1, 1], transposed, [0, 0], 1

@@ -52,7 +52,7 @@ class _Linear(torch.autograd.Function):
 def _formula(
     x: Tensor, weight: Tensor, y: Tensor | None, dy: Tensor, needs_dx: bool
 ) -> tuple[Tensor | None, Tensor, Tensor]:
-    """The same in plain PyTorch, for those who watch a backward pass: kernels only read memory."""
+    """The gradients in plain PyTorch, for a traced or differentiated backward pass."""
     if y is not None:
         dy = torch.ops.aten.threshold_backward(dy, y, 0)
     return dy @ weight if needs_dx else None, dy.t() @ x, dy.sum(0)

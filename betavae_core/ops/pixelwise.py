@@ -1,7 +1,7 @@
 """What the likelihoods share: a sum over pixels a sample, its gradient and its registration.
 
 A likelihood is `nll[b] = Σ_p f(logits[b, p], x[b, p] / levels)` with parameters (levels, …). Its
-file says what f is; this one makes of it an op on two backends with a gradient.
+file says what f is; this one makes of it an op with a gradient, on every backend.
 
 The gradient is computed anew in the backward pass and not stored by the forward one: with float32
 logits and uint8 targets that moves 5 + 9 = 14 bytes a pixel, where storing it unscaled moves

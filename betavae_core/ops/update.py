@@ -60,7 +60,7 @@ def adagrad(of: Weights, gradients: Sequence[Tensor], *, lr: float, eps: float) 
 
 
 def adagrad_in_parts(of: Weights, gradients: Sequence[Tensor], *, lr: float, eps: float) -> None:
-    """The same, an operation on all weights at a time."""
+    """As `adagrad`, by operations on all weights at a time."""
     (sums,), gradients = of.moments, [*gradients]
     torch._foreach_addcmul_(sums, gradients, gradients)
     roots = torch._foreach_sqrt(sums)
@@ -88,7 +88,7 @@ def update_with_copies(
     lr: float,
     backend: str,
 ) -> None:
-    """The same from gradients in bfloat16, and then the copies are the weights rounded to it.
+    """As `update`, from gradients in bfloat16; the copies become the weights rounded to it.
 
     On `torch` (and on a GPU) all gradients are cast in one call, and all weights in another.
     """

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from betavae_core import controllers, objectives
+from betavae_core.mixed_precision import Copies, WorkingWeights
 from betavae_core.model import initialise
 from betavae_core.optimizers import Optimizer
 from betavae_core.parity.comparison import Comparison
@@ -109,24 +110,31 @@ def compare_optimizer(name: str, device: torch.device) -> Iterator[Comparison]:
     Adam's update is its sign, so the rounding of the gradient would be all one sees.
     """
     for dtype in _DTYPES:
-        yield from _updates(name, dtype, device)
+        yield from _updates(f"{name}.update", dtype, device)
+    yield from _updates(f"{name}.update_with_copies", torch.float32, device, copied=True)
     yield from _training_steps(name, device)
 
 
-def _updates(name: str, dtype: torch.dtype, device: torch.device) -> Iterator[Comparison]:
+def _updates(
+    stem: str, dtype: torch.dtype, device: torch.device, copied: bool = False
+) -> Iterator[Comparison]:
+    """Weights after given gradients; if `copied`, those of copies in bfloat16, and the copies."""
     layer = torch.nn.Linear(5, 3).to(device, dtype)
     initialise(layer, seed=4)
-    optimizer, reference = _optimizers(name, layer)
+    copies = WorkingWeights([layer] if copied else []).copies
+    optimizer, reference = _optimizers(stem.split(".")[0], layer, copies)
+    leaves = {key: copies.get(p, p) for key, p in layer.named_parameters()}
     weights = {key: p.detach().double().cpu().numpy() for key, p in layer.named_parameters()}
     for step in range(_UPDATES):
-        gradients = {}
-        for row, (key, parameter) in enumerate(layer.named_parameters()):
-            parameter.grad = fixed(tuple(parameter.shape), 10 * step + row, dtype, device)
-            gradients[key] = parameter.grad.double().cpu().numpy()
+        for row, leaf in enumerate(leaves.values()):
+            leaf.grad = fixed(tuple(leaf.shape), 10 * step + row, leaf.dtype, device)
         optimizer.step()
+        gradients = {key: leaf.grad.double().cpu().numpy() for key, leaf in leaves.items()}  # type: ignore[union-attr]
         reference.update(weights, gradients)
     for key, parameter in layer.named_parameters():
-        yield Comparison(f"{name}.update.{key}", dtype, parameter, weights[key])
+        yield Comparison(f"{stem}.{key}", dtype, parameter, weights[key])
+        if copied:
+            yield Comparison(f"{stem}.copy_of_{key}", torch.bfloat16, leaves[key], weights[key])
 
 
 def _training_steps(name: str, device: torch.device) -> Iterator[Comparison]:
@@ -144,6 +152,8 @@ def _training_steps(name: str, device: torch.device) -> Iterator[Comparison]:
         yield Comparison(f"{name}.train_step.{key}", dtype, parameter, truth.parameters[key])
 
 
-def _optimizers(name: str, model: torch.nn.Module) -> tuple[Optimizer, Any]:
+def _optimizers(
+    name: str, model: torch.nn.Module, copies: Copies | None = None
+) -> tuple[Optimizer, Any]:
     """The production optimizer of a model, and the oracle's."""
-    return Optimizer(name, model.parameters(), _LR), OPTIMIZERS[name](_LR)
+    return Optimizer(name, model.parameters(), _LR, copies), OPTIMIZERS[name](_LR)

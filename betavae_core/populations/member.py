@@ -97,8 +97,8 @@ def score(job: Job, run: Run, images: Dataset, codes_file: Path) -> dict[str, An
     return {
         "label": job.label,
         "setting": job.setting,
-        "beta": None if capacity else config.beta,
-        "beta_norm": None if capacity else summary["beta_norm"],
+        "beta": summary["beta"],
+        "beta_norm": summary["beta_norm"],
         "gamma": config.gamma if capacity else None,
         "capacity_max": config.capacity_max if capacity else None,
         "seed": config.seed,

@@ -19,6 +19,7 @@ from betavae_core.data.dataset import Dataset
 from betavae_core.data.split import split
 from betavae_core.errors import DataError, UsageError
 from betavae_core.hardware import choose_device, choose_precision
+from betavae_core.ops import backend
 from betavae_core.runs import images_of
 from betavae_core.storage import read_json
 
@@ -70,7 +71,7 @@ class Plan:
         return Job(f"{stem}-seed-{seed}", setting, replace(self.config, **settings))
 
     def to_json(self) -> dict[str, Any]:
-        """What plan.json holds."""
+        """The contents of plan.json."""
         axes = {name: list(values) for name, values in self.axes.items()}
         settings = asdict(self.config)
         return {"axes": axes, "seeds": self.seeds, "factors": self.factors, "settings": settings}
@@ -120,7 +121,7 @@ def make_plan(
 
 
 def is_count(value: Any) -> bool:
-    """Whether it is a whole number of at least one."""
+    """Whether `value` is a whole number of at least one."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
@@ -159,6 +160,7 @@ def _settle(config: Config, axes: Axes, seeds: int) -> Plan:
             f"--objective {config.objective} has no β to vary; give --gammas or --capacities"
         )
     dataset, device = images_of(config), choose_device(config.device)
+    backend.require(config.backend, device)
     shape, precision = dataset.image_shape, choose_precision(config.precision, device)
     open_settings: dict[str, Any] = {"beta": None, "beta_norm": None, "objective": objective}
     config = replace(config, data=canonical(config.data), **open_settings)
