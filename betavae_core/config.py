@@ -115,8 +115,8 @@ class Config:
         return replace(self, **changes)
 
     def filled(self, saved: Config) -> Config:
-        """These settings with those left open taken from a resolved configuration."""
-        left_open = [f.name for f in fields(self) if getattr(self, f.name) is None]
+        """These settings with those left open, or `auto`, taken from a resolved configuration."""
+        left_open = [f.name for f in fields(self) if getattr(self, f.name) in (None, "auto")]
         chosen = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left_open}
         kept = [name for name in left_open if name not in replaced(chosen)]
         return replace(self, **{name: getattr(saved, name) for name in kept})

@@ -105,6 +105,12 @@ def test_the_same_settings_said_again_are_no_change(unfinished: Path) -> None:
     assert resume(unfinished, **TINY).summary is not None
 
 
+def test_going_on_keeps_the_precision_that_auto_chose(tmp_path: Path) -> None:
+    run = train(tmp_path / "run", precision="fp32")
+    longer = bv.Config(**{**TINY, "steps": 35, "precision": "auto", "device": "auto"})
+    assert bv.train(longer, images=IMAGES, out=run.path, resume=True).config.precision == "fp32"
+
+
 def test_a_setting_that_the_file_leaves_open_is_the_default(tmp_path: Path) -> None:
     out = tmp_path / "run"
     train(out, steps=20, checkpoint_every=1000)
