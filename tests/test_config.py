@@ -12,21 +12,10 @@ import pytest
 
 from betavae_core import Config, UsageError, architectures, data
 from betavae_core.config import read_toml
+from betavae_core.options import PRESETS
 from betavae_core.settings import gather, read_preset
 
 MNIST = (1, 28, 28)
-PRESETS = (
-    "burgess-blobs",
-    "burgess-shapes",
-    "celeba-z32",
-    "higgins-celeba",
-    "higgins-chairs",
-    "higgins-faces",
-    "higgins-shapes",
-    "kathiriya-mnist",
-    "levy-emnist",
-    "locatello-shapes",
-)
 NAN, INF = float("nan"), float("inf")
 
 REFUSED: list[tuple[str, Any, str]] = [

@@ -69,6 +69,11 @@ class Dataset:
         """Bytes that the pixels take in memory, as they are held."""
         return self.pixels.nbytes
 
+    @property
+    def varies(self) -> bool:
+        """Whether there are factors, and at least one takes more than one value."""
+        return self.factors is not None and bool((self.factors != self.factors[0]).any())
+
     @cached_property
     def images(self) -> NDArray[np.uint8]:
         """All images, (N, H, W) for grey or (N, H, W, C), uint8 in 0 … levels.

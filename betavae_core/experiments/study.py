@@ -59,9 +59,8 @@ class Study:
         Raises DataError for data without them, so that nothing is trained in vain.
         """
         images = self.dataset()
-        factors, there = images.factors, images.factor_names
-        varies = factors is not None and bool((factors != factors[0]).any())
-        if not varies or not set(names) <= set(there):
+        there = images.factor_names
+        if not images.varies or not set(names) <= set(there):
             wanted = f"the factors {' and '.join(names)}" if names else "factors that vary"
             raise DataError(
                 f"this experiment needs data with {wanted}, as {read_preset(self.preset)['data']} "

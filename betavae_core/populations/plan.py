@@ -171,8 +171,7 @@ def _settle(config: Config, axes: Axes, seeds: int) -> Plan:
 
 def has_factors(dataset: Dataset, latent_dim: int) -> bool:
     """Whether factors can be compared with latents: they vary, and there are two latents."""
-    factors = dataset.factors
-    return factors is not None and latent_dim > 1 and bool((factors != factors[0]).any())
+    return latent_dim > 1 and dataset.varies
 
 
 def _neutral(config: Config, axes: Axes) -> Config:
